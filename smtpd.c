@@ -1,0 +1,2720 @@
+/*
+ * smtpd - an SMTP server to learn from, in one file.
+ *
+ * It receives mail and keeps it in Maildirs, as RFC 5321 says a server must.
+ * Nothing here sends mail on.  Each rule of the RFC is cited at the line that
+ * obeys it, always in this form: RFC 5321 4.1.4.  The same words stand in the
+ * refusals that a client is sent and in the names of the tests, so that
+ *
+ *     grep -rn 'RFC 5321 4.1.4' .
+ *
+ * shows a rule, its code, its reply, its test and its explanation.  Where we
+ * do not do what the RFC describes, the comment begins with "Not here:".
+ *
+ * To run it:     cc -o smtpd smtpd.c && ./smtpd -v
+ * To talk to it: nc 127.0.0.1 2525, and type HELP
+ *
+ * The parts, in the order in which to read them:
+ *
+ *      1. Limits                        every number, and who asks for it
+ *      2. What the server remembers     the transaction, the session
+ *      3. The command table             the whole protocol on one page
+ *      4. One session                   greet, obey, obey, obey, goodbye
+ *      5. The commands                  one function a verb
+ *      6. The message                   from 354 to the dot alone on its line
+ *      7. Reading an argument           one function a rule of the grammar
+ *      8. Keeping the mail              what the 250 after the dot promises
+ *      9. The wire                      replies out, lines in, and all waiting
+ *     10. The log                       what the operator gets to see
+ *     11. Listening and forking         one process a client
+ *     12. Options and main
+ *
+ * Three kinds of trouble can come up, and each has one form everywhere:
+ *
+ *   - This command or message can't be taken, but the session goes on.  The
+ *     function returns the refusal, which is the reply line, and NULL if all
+ *     is well.
+ *   - This session can't go on.  The function calls end_session(), which says
+ *     goodbye, cleans up and ends the process.  It does not return.
+ *   - The server can't start.  The function calls die(): what, why, and the
+ *     way out, on one line.
+ *
+ * C99 and POSIX.1-2008, and no library but the C library.
+ */
+
+/* chroot() and initgroups() are not in POSIX.1-2008, but every Unix has them.
+ * glibc and musl show them, and POSIX itself, under this name.  The BSDs and
+ * macOS show all they have unless they are told not to. */
+#define _DEFAULT_SOURCE
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/select.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VERSION "1.0"
+
+/* ------------------------------------------------------------------------
+ * 1. Limits                            RFC 5321 4.5.3.1, 4.5.3.2, 6.3, 7.8
+ *
+ * Every number that bounds what a client may do.  All buffers have one of
+ * these sizes: nothing that a client sends ever sizes an allocation.
+ * --------------------------------------------------------------------- */
+
+enum {
+    /* RFC 5321 4.5.3.1.4 asks for 512 octets, and lets extensions ask for
+     * more.  SMTPUTF8 and SIZE need more.  The CRLF is counted in. */
+    MAX_COMMAND_LINE = 1024,
+
+    MAX_REPLY_LINE = 512,       /* RFC 5321 4.5.3.1.5: with its CRLF */
+    MAX_TEXT_LINE = 1000,       /* RFC 5321 4.5.3.1.6: we take any length */
+    MAX_DOMAIN = 255,           /* RFC 5321 4.5.3.1.2 */
+    MAX_PATH = 256,             /* RFC 5321 4.5.3.1.3: with its < and > */
+    MAX_RECIPIENTS = 100,       /* RFC 5321 4.5.3.1.8: at least so many */
+    MIN_MAX_MESSAGE = 65536,    /* RFC 5321 4.5.3.1.7: at least so large */
+    MAX_RECEIVED = 100,         /* RFC 5321 6.3: more, and mail is looping */
+
+    /* Not here: a limit of 64 octets on a local-part.  RFC 5321 4.5.3.1 asks
+     * implementations not to impose limits where they can help it, and real
+     * senders, mailing lists above all, use longer ones.  But a mailbox is a
+     * directory, and file systems end names here. */
+    MAX_MAILBOX_NAME = 255,
+
+    /* RFC 5321 7.8 lets a server defend itself against attacks. */
+    MAX_BLUNDERS = 20,          /* commands not understood, in one session */
+    MIN_RATE = 500,             /* octets a second that mail data arrives at */
+    MIN_DISK = 65536,           /* octets free, or no message is begun */
+    STOP_SECONDS = 30,          /* to finish a message when the server stops */
+    LINGER_SECONDS = 2,         /* to let the last reply reach the client */
+
+    OLD_TMP_HOURS = 36,         /* after this a file in tmp has no writer */
+    MAX_SESSIONS = 10000,       /* the most that -c and -k can be set to */
+    MAX_REFUSALS = 32,          /* processes that only say 421, beside -c */
+    MAX_DOMAINS = 64,           /* -d options */
+    MAX_LISTENERS = 16,         /* -l options */
+
+    BUFFER = 65536,             /* octets read or written at one time */
+    MAX_REPLIES = 8192,         /* octets of replies held before a flush */
+    MAX_LOG_TEXT = 1600         /* octets of one log line, before escaping */
+};
+
+/* ------------------------------------------------------------------------
+ * 2. What the server remembers         RFC 5321 2.3.6, 3.3, 4.1.1
+ *
+ * RFC 5321 2.3.6 speaks of a "buffer" and a "state table".  Here they are:
+ * struct transaction holds the buffers of one mail transaction, and struct
+ * session is the state table of one connection.
+ * --------------------------------------------------------------------- */
+
+/* One forward-path, and the mailbox that it stands for. */
+struct recipient {
+    char path[MAX_PATH + 1];                /* Bob@example.com */
+    char mailbox[MAX_MAILBOX_NAME + 1];     /* bob, a directory's name */
+};
+
+/* RFC 5321 4.1.1: the reverse-path buffer and the forward-path buffer.  What
+ * MAIL starts, RCPT adds to, and DATA, RSET, EHLO or HELO clears. */
+struct transaction {
+    bool open;                              /* a MAIL has been accepted */
+    bool utf8;                              /* it had SMTPUTF8: RFC 6531 3.4 */
+    bool rcpt_refused;                      /* some RCPT has been refused */
+    char reverse_path[MAX_PATH + 1];        /* "" is the null one, <> */
+    size_t recipients;
+    struct recipient forward_path[MAX_RECIPIENTS];
+};
+
+/* The mail data buffer: the message that is arriving.  What does not fit in
+ * text[] is written to a file in the tmp of the first recipient. */
+struct message {
+    char id[64];                /* in the 250, the log, Received: and the file
+                                   name, so that one finds the others */
+    char file[256];             /* its name in tmp and in new */
+    int fd;                     /* the file in tmp, or -1 */
+    int error;                  /* errno of what went wrong with it, or 0 */
+    long long size;             /* octets as RFC 1870 5 counts them */
+    int received;               /* how many Received: fields it had */
+    bool in_header;             /* its header section has not ended yet */
+    bool in_return_path;        /* in a Return-Path: field, left out */
+    bool foul;                  /* a bare CR, a bare LF or a NUL was seen */
+    size_t length;              /* octets in text[] */
+    char text[BUFFER];
+};
+
+/* An IP address; IPv4 is kept in IPv4-mapped form, so one type does. */
+struct ip {
+    bool known;
+    struct in6_addr address;
+};
+
+/* How the client ends its lines: fixed by its first line, for good. */
+enum line_ending { NOT_SEEN, CRLF, LF };
+
+/* One connection, from the greeting to the goodbye. */
+struct session {
+    char id[48];                /* names the session in the log */
+    struct ip client;           /* whom we talk to, where that is known */
+    struct ip local;            /* our end of the connection */
+    enum line_ending line_ending;
+    char client_name[MAX_DOMAIN + 1];       /* from EHLO or HELO; "" before */
+    bool extended;              /* it was EHLO */
+    int blunders;               /* see MAX_BLUNDERS */
+    unsigned messages;          /* DATA commands so far: numbers the IDs */
+
+    bool skip_rest;             /* drop what comes before the next CRLF */
+    bool in_data;               /* between the 354 and the final dot */
+    bool ended;                 /* end_session() is at work */
+    double deadline;            /* when this command must have come */
+    double data_began;          /* when the 354 was said */
+    long long data_octets;      /* received since, to judge the rate */
+    double stop_by;             /* after SIGTERM: when to end all the same */
+
+    size_t line_length;
+    char line[MAX_COMMAND_LINE + 1];        /* the command, NUL-terminated */
+    char refusal[MAX_REPLY_LINE];           /* one made from the table */
+    size_t out_length;
+    char out[MAX_REPLIES];                  /* replies not yet sent */
+    size_t in_start, in_end;
+    char in[BUFFER];                        /* octets read, not yet used */
+
+    struct transaction transaction;
+    struct message message;
+};
+
+/* What the command line says.  Read by all, changed by none after main(). */
+static struct {
+    const char *name;                       /* -n */
+    const char *domains[MAX_DOMAINS];       /* -d */
+    int domain_count;
+    const char *listen[MAX_LISTENERS];      /* -l */
+    int listen_count;
+    int port;                               /* -p */
+    const char *mail_dir;                   /* -m */
+    const char *user;                       /* -u */
+    long long max_message;                  /* -z */
+    int max_sessions;                       /* -c */
+    int max_per_client;                     /* -k */
+    int timeout;                            /* -t, in seconds */
+    bool strict, inetd, verbose;            /* -s, -i, -v */
+    bool to_syslog;                         /* standard error is the client */
+} options = {
+    .port = 2525, .mail_dir = "mail", .max_message = 26214400,
+    .max_sessions = 256, .max_per_client = 128, .timeout = 300,
+};
+
+/* Set by SIGTERM and SIGINT.  Signals are blocked but in pselect(), which
+ * waits under this mask: so they come where we wait, and nowhere else. */
+static volatile sig_atomic_t stopping;
+static sigset_t signals_open;
+
+/* ------------------------------------------------------------------------
+ * 3. The command table                 RFC 5321 4.1.1, 4.1.4, 4.2.4, 4.5.1
+ *
+ * The protocol, on one page: what can be said, when, with what argument.
+ * Dispatch, the 503 and 501 replies, HELP and -h are all made from it.
+ * --------------------------------------------------------------------- */
+
+/* Does what one verb asks.  arg is what follows the verb, "" if nothing does.
+ * Order has been checked.  Returns NULL, having replied, or the refusal. */
+typedef const char *handler(struct session *s, const char *arg);
+
+static handler cmd_ehlo, cmd_helo, cmd_mail, cmd_rcpt, cmd_data, cmd_rset,
+    cmd_noop, cmd_quit, cmd_vrfy, cmd_help;
+
+/* Where a session stands.  See state_of(). */
+enum state { START, GREETED, MAIL_GIVEN, ALL_REFUSED, RCPT_GIVEN };
+
+#define IN(state) (1u << (state))
+#define IN_TRANSACTION (IN(MAIL_GIVEN) | IN(ALL_REFUSED) | IN(RCPT_GIVEN))
+#define ANY_TIME (IN(START) | IN(GREETED) | IN_TRANSACTION)
+
+struct command {
+    const char *verb;
+    handler *run;               /* NULL: known, but not offered */
+    unsigned states;            /* when it may be said: RFC 5321 4.1.4 */
+    const char *argument;       /* "" none, "[...]" may, else must have one */
+    const char *bad_argument;   /* enhanced code of a 501: RFC 3463 */
+    const char *section;
+    const char *meaning;
+};
+
+static const struct command commands[] = {
+    { "EHLO", cmd_ehlo, ANY_TIME, "domain-or-literal", "5.5.4",
+      "RFC 5321 4.1.1.1", "say who you are, and learn what we can do" },
+    { "HELO", cmd_helo, ANY_TIME, "domain", "5.5.4",
+      "RFC 5321 4.1.1.1", "the same, as it was before extensions" },
+    { "MAIL", cmd_mail, IN(GREETED), "FROM:<path> [parameters]", "5.1.7",
+      "RFC 5321 4.1.1.2", "start a message: its bounces go to this path" },
+    { "RCPT", cmd_rcpt, IN_TRANSACTION, "TO:<path>", "5.1.3",
+      "RFC 5321 4.1.1.3", "name one recipient; say it once for each" },
+    { "DATA", cmd_data, IN(RCPT_GIVEN), "", "5.5.4",
+      "RFC 5321 4.1.1.4", "send the message, then a line with only a dot" },
+    { "RSET", cmd_rset, ANY_TIME, "", "5.5.4",
+      "RFC 5321 4.1.1.5", "forget the message begun" },
+    { "VRFY", cmd_vrfy, ANY_TIME, "string", "5.5.4",
+      "RFC 5321 4.1.1.6", "ask whether a mailbox exists; we do not tell" },
+    { "HELP", cmd_help, ANY_TIME, "[verb]", "5.5.4",
+      "RFC 5321 4.1.1.8", "list what can be said now, or explain one verb" },
+    { "NOOP", cmd_noop, ANY_TIME, "[string]", "5.5.4",
+      "RFC 5321 4.1.1.9", "do nothing, and say so" },
+    { "QUIT", cmd_quit, ANY_TIME, "", "5.5.4",
+      "RFC 5321 4.1.1.10", "end the session" },
+
+    /* RFC 5321 4.2.4: a verb that is known but not implemented gets 502, not
+     * the 500 of an unknown one. */
+    { "EXPN", NULL, 0, "string", "5.5.4",
+      "RFC 5321 4.1.1.7", "list a mailing list's members; not offered" },
+    { "TURN", NULL, 0, "", "5.5.4",
+      "RFC 5321 appendix F.1", "swap roles; not offered" },
+    { "SEND", NULL, 0, "FROM:<path>", "5.5.4",
+      "RFC 5321 appendix F.6", "mail to a terminal; not offered" },
+    { "SOML", NULL, 0, "FROM:<path>", "5.5.4",
+      "RFC 5321 appendix F.6", "to a terminal or a mailbox; not offered" },
+    { "SAML", NULL, 0, "FROM:<path>", "5.5.4",
+      "RFC 5321 appendix F.6", "to a terminal and a mailbox; not offered" },
+    { "ETRN", NULL, 0, "domain", "5.5.4",
+      "RFC 1985 5", "send the mail that waits for us; not offered" },
+    { "STARTTLS", NULL, 0, "", "5.5.4",
+      "RFC 3207 4", "encrypt the session; not offered" },
+    { "AUTH", NULL, 0, "mechanism [response]", "5.5.4",
+      "RFC 4954 4", "log in; not offered" },
+    { "BDAT", NULL, 0, "size [LAST]", "5.5.4",
+      "RFC 3030 2", "send the message in counted chunks; not offered" },
+};
+
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+/* The other words of this program, by part. */
+
+/* 4: the session */
+static void serve(const struct ip *client, const char *turned_away);
+static enum state state_of(const struct session *s);
+static void forget_transaction(struct session *s);
+
+/* 6: the message */
+static const char *receive_message(struct session *s);
+
+/* 7: reading an argument.  Each returns where it stopped, or NULL. */
+static const char *parse_reverse_path(const char *p, const char **mailbox);
+static const char *parse_forward_path(const char *p, const char **mailbox);
+static const char *parse_domain(const char *p);
+static const char *parse_address_literal(const char *p);
+static const char *find_domain(const char *mailbox);
+static bool is_utf8(const char *p, size_t length);
+static bool is_8bit(const char *p, size_t length);
+
+/* 8: keeping the mail */
+static bool disk_has(long long octets);
+static bool mailbox_exists(const char *mailbox);
+static int make_mailbox_name(char *name, size_t size, const char *local_part);
+static void begin_message(struct session *s);
+static void append(struct session *s, const char *octets, size_t length);
+static const char *keep_message(struct session *s);
+static void drop_message(struct session *s);
+
+/* 9: the wire */
+#ifdef __GNUC__                 /* lets the compiler check format strings */
+#define FORMAT_AT(n) __attribute__((format(printf, n, (n) + 1)))
+#define NO_RETURN __attribute__((noreturn))
+#else
+#define FORMAT_AT(n)
+#define NO_RETURN
+#endif
+enum line_kind { GOOD_LINE, LONG_LINE, BARE_LF };
+static void reply(struct session *s, const char *format, ...) FORMAT_AT(2);
+static enum line_kind read_line(struct session *s);
+static void fill(struct session *s);
+static NO_RETURN void end_session(struct session *s, const char *refusal);
+static double now(void);
+
+/* 10: the log */
+static void log_line(const struct session *s, const char *format, ...)
+    FORMAT_AT(2);
+static void log_dialogue(const struct session *s, const char *who,
+                         const char *octets, size_t length);
+
+/* 11: addresses of sockets */
+static void ip_literal(char *text, size_t size, const struct ip *ip);
+static bool is_loopback(const struct ip *ip);
+static bool is_our_literal(const struct session *s, const char *literal);
+static struct ip ip_of(const struct sockaddr_storage *address);
+
+/* ------------------------------------------------------------------------
+ * 4. One session                       RFC 5321 3.1, 3.8, 4.1.4, 4.3
+ *
+ * Greet, then take a line, obey it and answer it, until QUIT.  This runs in
+ * a process of its own: when the session ends, the process ends.
+ * --------------------------------------------------------------------- */
+
+/* Where the session stands, read off its buffers.  It is not kept beside
+ * them, so it can never disagree with them. */
+static enum state state_of(const struct session *s)
+{
+    const struct transaction *t = &s->transaction;
+
+    if (s->client_name[0] == '\0')
+        return START;
+    if (!t->open)
+        return GREETED;
+    if (t->recipients > 0)
+        return RCPT_GIVEN;
+    return t->rcpt_refused ? ALL_REFUSED : MAIL_GIVEN;
+}
+
+/* Clear the buffers, as RSET, EHLO, HELO and the end of mail data do
+ * (RFC 5321 4.1.1.5, 4.1.4, 4.1.1.4).  A count of 0 empties an array. */
+static void forget_transaction(struct session *s)
+{
+    s->transaction.open = false;
+    s->transaction.utf8 = false;
+    s->transaction.rcpt_refused = false;
+    s->transaction.reverse_path[0] = '\0';
+    s->transaction.recipients = 0;
+}
+
+/* Returns the row of the table for the verb that line begins with, in any
+ * case (RFC 5321 2.4), or NULL. */
+static const struct command *find_command(const char *line)
+{
+    size_t length = strcspn(line, " ");
+
+    for (size_t i = 0; i < COMMANDS; i++)
+        if (strlen(commands[i].verb) == length &&
+            strncasecmp(commands[i].verb, line, length) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* The refusal of a verb that does not fit the state: RFC 5321 4.1.4, which
+ * asks for 503.  It says what to do first. */
+static const char *out_of_order(const struct session *s,
+                                const struct command *command)
+{
+    enum state state = state_of(s);
+
+    if (state == START)
+        return "503 5.5.1 Send EHLO or HELO first (RFC 5321 4.1.4)";
+    if (state == GREETED)
+        return "503 5.5.1 Send MAIL first (RFC 5321 4.1.4)";
+    if (command->run == cmd_mail)
+        return "503 5.5.1 A message is begun already: "
+               "go on, or send RSET (RFC 5321 4.1.4)";
+    if (state == ALL_REFUSED)           /* RFC 5321 3.3: "no valid..." */
+        return "554 5.5.1 No valid recipients: send RCPT (RFC 5321 3.3)";
+    return "503 5.5.1 Send RCPT first (RFC 5321 4.1.4)";
+}
+
+/* RFC 5321 4.3.2: a missing argument, or one too many, gets 501.  Ours shows
+ * how it ought to be. */
+static const char *bad_argument(struct session *s, const struct command *c)
+{
+    snprintf(s->refusal, sizeof s->refusal, "501 %s Say it so: %s%s%s (%s)",
+             c->bad_argument, c->verb, *c->argument != '\0' ? " " : "",
+             c->argument, c->section);
+    return s->refusal;
+}
+
+/* Is there an octet in the line that no command may hold?  RFC 5321 2.4:
+ * commands are ASCII, and 4.1.2: no control characters.  RFC 6531 3.2 lets
+ * 8-bit octets stand where a mailbox can: between < and >, and after VRFY. */
+static bool has_stray_octet(const struct session *s)
+{
+    const char *open = strchr(s->line, '<'), *close = strrchr(s->line, '>');
+    const struct command *command = find_command(s->line);
+    bool anywhere = command != NULL && command->run == cmd_vrfy;
+
+    for (size_t i = 0; i < s->line_length; i++) {
+        const char *p = &s->line[i];
+        bool in_path = open != NULL && close != NULL && open < p && p < close;
+
+        if ((unsigned char)*p < ' ' || *p == 127)
+            return true;
+        if (is_8bit(p, 1) && !in_path && !anywhere)
+            return true;
+    }
+    return false;
+}
+
+/* Do what the line says.  Returns NULL, having replied, or the refusal. */
+static const char *obey(struct session *s)
+{
+    const struct command *command = find_command(s->line);
+    const char *arg = s->line + strcspn(s->line, " ");
+    const char *refusal;
+
+    arg += strspn(arg, " ");
+    if (has_stray_octet(s))
+        return "500 5.5.2 Only printable ASCII here: "
+               "type it again (RFC 5321 2.4)";
+    if (command == NULL)
+        return "500 5.5.1 No such command: try HELP (RFC 5321 4.2.4)";
+    if (command->run == NULL)
+        return "502 5.5.1 Not offered here: try HELP (RFC 5321 4.2.4)";
+    if ((command->states & IN(state_of(s))) == 0)
+        return out_of_order(s, command);
+
+    /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument. */
+    if ((*arg != '\0' && *command->argument == '\0') ||
+        (*arg == '\0' && strchr("[", *command->argument) == NULL))
+        refusal = bad_argument(s, command);
+    else
+        refusal = command->run(s, arg);
+
+    if (refusal != NULL && command->run == cmd_rcpt)
+        s->transaction.rcpt_refused = true;
+    return refusal;
+}
+
+/* A browser can be made to post a form to any port, ours too: its request is
+ * a line that we do not know, but the form's text could hold commands.  So a
+ * session that opens like HTTP ends there. */
+static bool is_http(const struct session *s)
+{
+    static const char *const methods[] = {
+        "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"
+    };
+    size_t length = strcspn(s->line, " \t\r\n");
+
+    for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
+        if (strlen(methods[i]) == length &&
+            strncasecmp(methods[i], s->line, length) == 0)
+            return true;
+    return false;
+}
+
+/* Read one command and answer it.  RFC 5321 4.2: "Every command MUST generate
+ * exactly one reply." */
+static void one_command(struct session *s)
+{
+    enum line_kind kind = read_line(s);
+    const char *refusal;
+
+    if (state_of(s) == START && is_http(s))
+        end_session(s, "502 5.5.1 This is SMTP, not HTTP (RFC 5321 7.8)");
+
+    if (kind == BARE_LF)
+        refusal = "500 5.5.2 A bare LF ends no line: send CRLF, as telnet and "
+                  "nc -C do (RFC 5321 2.3.8)";
+    else if (kind == LONG_LINE)
+        refusal = "500 5.5.2 Line too long: 1024 octets is the most "
+                  "(RFC 5321 4.5.3.1.4)";
+    else
+        refusal = obey(s);
+    if (refusal != NULL)
+        reply(s, "%s", refusal);
+
+    /* RFC 5321 3.8 forbids to hang up on a client for a command that is not
+     * understood, 7.8 allows it against an attack.  Twenty are no slip. */
+    if (s->blunders >= MAX_BLUNDERS)
+        end_session(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
+}
+
+/* The ID that names this session in the log: no other process of this host
+ * has had this process ID in this microsecond. */
+static void name_session(struct session *s)
+{
+    struct timespec t = { 0, 0 };
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    snprintf(s->id, sizeof s->id, "%llx-%05lx-%lx",
+             (unsigned long long)t.tv_sec, (unsigned long)t.tv_nsec / 1000,
+             (unsigned long)getpid());
+}
+
+/* Serve the client on standard input and output, in a process that is the
+ * client's alone: does not return.  turned_away is what to tell a client that
+ * can't be served now, or NULL. */
+static void serve(const struct ip *client, const char *turned_away)
+{
+    static struct session s;
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    char who[INET6_ADDRSTRLEN + 8];
+
+    s.client = *client;
+    s.message.fd = -1;
+    if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == 0)
+        s.local = ip_of(&address);
+    name_session(&s);
+    ip_literal(who, sizeof who, client);
+    log_line(&s, "start client=%s", client->known ? who : "unknown");
+    if (turned_away != NULL)
+        end_session(&s, turned_away);
+
+    /* RFC 5321 4.3.1: the name comes first.  7.5: and say what we are. */
+    reply(&s, "220 %s ESMTP smtpd " VERSION " ready: say EHLO, or HELP",
+          options.name);
+    for (;;)
+        one_command(&s);
+}
+
+/* ------------------------------------------------------------------------
+ * 5. The commands                      RFC 5321 3.2, 3.3, 3.5, 4.1.1
+ *
+ * One function a row of the command table, in the table's order.  Order, and
+ * whether there is an argument, have been checked by obey(): here is only
+ * what each verb does.
+ *
+ * Replies begin with two codes.  RFC 5321 4.2.1 explains the three digits;
+ * RFC 3463 the second code, which says more.
+ * --------------------------------------------------------------------- */
+
+/* What EHLO and HELO share.  Returns the refusal, or NULL. */
+static const char *take_client_name(struct session *s, const char *arg)
+{
+    bool literal = *arg == '[';
+    const char *end = literal ? parse_address_literal(arg)
+                              : parse_domain(arg);
+
+    /* RFC 5321 4.1.1.1: it is "wise for servers to be prepared" for further
+     * text after a literal.  It is passed over. */
+    if (end == NULL || (*end != '\0' && !(literal && *end == ' ')))
+        return "501 5.5.4 Name your host, or its [address] "
+               "(RFC 5321 4.1.1.1)";
+    if (end - arg > MAX_DOMAIN)
+        return "501 5.5.4 Domain too long (RFC 5321 4.5.3.1.2)";
+
+    /* Not here: checking that the name fits the client's address.  RFC 5321
+     * 4.1.4 says that mail must not be refused for it, so why look. */
+    snprintf(s->client_name, sizeof s->client_name, "%.*s",
+             (int)(end - arg), arg);
+
+    /* RFC 5321 4.1.4: "exactly as if a RSET command had been issued". */
+    forget_transaction(s);
+    return NULL;
+}
+
+static const char *cmd_ehlo(struct session *s, const char *arg)
+{
+    const char *refusal = take_client_name(s, arg);
+
+    if (refusal != NULL)
+        return refusal;
+    s->extended = true;
+    reply(s, "250-%s greets you", options.name);
+    reply(s, "250-SIZE %lld", options.max_message);     /* RFC 1870 */
+    reply(s, "250-8BITMIME");                           /* RFC 6152 */
+    reply(s, "250-PIPELINING");                         /* RFC 2920 */
+    reply(s, "250-ENHANCEDSTATUSCODES");                /* RFC 2034 */
+    reply(s, "250-SMTPUTF8");                           /* RFC 6531 */
+    reply(s, "250 HELP");
+    return NULL;
+}
+
+static const char *cmd_helo(struct session *s, const char *arg)
+{
+    const char *refusal = take_client_name(s, arg);
+
+    if (refusal != NULL)
+        return refusal;
+    s->extended = false;
+
+    /* RFC 5321 3.2: HELO never gets the reply of several lines. */
+    reply(s, "250 %s greets you", options.name);
+    return NULL;
+}
+
+/* What the parameters of MAIL can say.  RFC 5321 4.1.1.11 */
+struct mail_parameters {
+    long long size;             /* SIZE=, or -1: RFC 1870 */
+    bool body;                  /* BODY= was given: RFC 6152 */
+    bool utf8;                  /* SMTPUTF8 was given: RFC 6531 */
+};
+
+/* SIZE=digits.  RFC 1870 3: at most 20 of them.  Returns -1 when malformed,
+ * and LLONG_MAX for what a long long can't hold: it is over any limit. */
+static long long parse_size(const char *value, size_t length)
+{
+    long long size = 0;
+
+    if (length == 0 || length > 20 || strspn(value, "0123456789") < length)
+        return -1;
+    for (size_t i = 0; i < length; i++) {
+        if (size > (LLONG_MAX - 9) / 10)
+            return LLONG_MAX;
+        size = size * 10 + (value[i] - '0');
+    }
+    return size;
+}
+
+/* Is the word of this length the one wanted, in any case?  RFC 5321 2.4 */
+static bool is_word(const char *word, size_t length, const char *wanted)
+{
+    return strlen(wanted) == length && strncasecmp(word, wanted, length) == 0;
+}
+
+/* One parameter, of length octets.  Returns the refusal, or NULL. */
+static const char *take_parameter(const char *word, size_t length,
+                                  struct mail_parameters *found)
+{
+    static const char malformed[] =
+        "501 5.5.4 Parameter malformed or repeated (RFC 5321 4.1.2)";
+    const char *equals = memchr(word, '=', length);
+    size_t key = equals != NULL ? (size_t)(equals - word) : length;
+    const char *value = equals != NULL ? equals + 1 : word + length;
+    size_t value_length = (size_t)(word + length - value);
+
+    if (is_word(word, key, "SIZE")) {
+        if (found->size >= 0)
+            return malformed;
+        found->size = parse_size(value, value_length);
+        return found->size < 0 ? malformed : NULL;
+    }
+    if (is_word(word, key, "BODY")) {
+        /* Both get the same: 8-bit mail is kept as it comes. */
+        bool good = !found->body && (is_word(value, value_length, "7BIT") ||
+                                     is_word(value, value_length, "8BITMIME"));
+        found->body = true;
+        return good ? NULL : malformed;
+    }
+    if (is_word(word, key, "SMTPUTF8")) {
+        bool good = !found->utf8 && equals == NULL;     /* RFC 6531 3.4 */
+        found->utf8 = true;
+        return good ? NULL : malformed;
+    }
+    return "555 5.5.4 Parameter not known (RFC 5321 4.1.1.11)";
+}
+
+/* Mail-parameters = esmtp-param *(SP esmtp-param).  p is what follows the
+ * path.  Returns the refusal, or NULL. */
+static const char *take_parameters(const struct session *s, const char *p,
+                                   struct mail_parameters *found)
+{
+    const char *refusal = NULL;
+
+    if (*p != '\0' && *p != ' ')
+        return "501 5.5.4 After the path comes a space (RFC 5321 4.1.1.2)";
+    while (refusal == NULL && *(p += strspn(p, " ")) != '\0') {
+        size_t length = strcspn(p, " ");
+
+        /* RFC 5321 4.1.1.2: parameters belong to extensions, and HELO has
+         * none. */
+        if (!s->extended)
+            return "555 5.5.4 Parameters need EHLO (RFC 5321 4.1.1.11)";
+        refusal = take_parameter(p, length, found);
+        p += length;
+    }
+    return refusal;
+}
+
+/* May this address be said here?  RFC 6531 3.5 and 4.2 give the code 5.6.7;
+ * octets that are not UTF-8 are no address at all.  501 replies carry the
+ * enhanced code of the command, so the caller gives the whole line. */
+static const char *check_8bit(const char *path, size_t length, bool utf8,
+                              const char *not_utf8)
+{
+    if (!is_8bit(path, length))
+        return NULL;
+    if (!utf8)
+        return "553 5.6.7 For such an address, add SMTPUTF8 to MAIL "
+               "(RFC 6531 3.4)";
+    return is_utf8(path, length) ? NULL : not_utf8;
+}
+
+static const char *cmd_mail(struct session *s, const char *arg)
+{
+    struct mail_parameters parameters = { .size = -1 };
+    const char *path = arg + strlen("FROM:"), *end, *mailbox, *refusal;
+
+    if (strncasecmp(arg, "FROM:", strlen("FROM:")) != 0)
+        return "501 5.1.7 Say it so: MAIL FROM:<path> (RFC 5321 4.1.1.2)";
+
+    /* RFC 5321 3.3: no spaces around the colon.  So many people and programs
+     * put one there that it is let pass. */
+    path += strspn(path, " ");
+    if ((end = parse_reverse_path(path, &mailbox)) == NULL)
+        return "501 5.1.7 A path is <local-part@domain>, or <> "
+               "(RFC 5321 4.1.2)";
+    if (end - path > MAX_PATH)
+        return "501 5.1.7 Path too long (RFC 5321 4.5.3.1.3)";
+    if ((refusal = take_parameters(s, end, &parameters)) != NULL)
+        return refusal;
+    refusal = check_8bit(path, (size_t)(end - path), parameters.utf8,
+                         "501 5.1.7 Not UTF-8 (RFC 6531 3.3)");
+    if (refusal != NULL)
+        return refusal;
+
+    /* RFC 1870 6.1: refuse now what would be refused after all was sent. */
+    if (parameters.size > options.max_message)
+        return "552 5.3.4 Message too large (RFC 1870 6.1)";
+    if (!disk_has(parameters.size >= 0 ? parameters.size : MIN_DISK))
+        return "452 4.3.1 Disk full: try again later (RFC 1870 6.1)";
+
+    /* RFC 5321 4.1.1.2: clear the buffers, store the reverse-path. */
+    forget_transaction(s);
+    s->transaction.open = true;
+    s->transaction.utf8 = parameters.utf8;
+    snprintf(s->transaction.reverse_path, sizeof s->transaction.reverse_path,
+             "%.*s", (int)(end - 1 - mailbox), mailbox);
+    reply(s, "250 2.1.0 Sender ok");
+    return NULL;
+}
+
+/* Is mail for this domain, or address literal, kept here?  RFC 5321 4.1.3,
+ * and 2.4: domains are the same in any case. */
+static bool is_served(const struct session *s, const char *domain)
+{
+    if (*domain == '[')
+        return is_our_literal(s, domain);
+    for (int i = 0; i < options.domain_count; i++)
+        if (strcmp(options.domains[i], "*") == 0 ||
+            strcasecmp(options.domains[i], domain) == 0)
+            return true;
+    return false;
+}
+
+/* Put path into the forward-path buffer, or say why not.  RFC 5321 4.1.1.3:
+ * the other buffers are left alone. */
+static const char *add_recipient(struct session *s, const char *path)
+{
+    struct transaction *t = &s->transaction;
+    struct recipient found, *next = &t->forward_path[t->recipients];
+    const char *domain = find_domain(path);
+
+    /* RFC 5321 3.6.2, 7.9: we relay for nobody, and 550 says so. */
+    if (domain != NULL && !is_served(s, domain))
+        return "550 5.7.1 Not our domain, and we do not relay "
+               "(RFC 5321 3.6.2)";
+    if (make_mailbox_name(found.mailbox, sizeof found.mailbox, path) == -1)
+        return "501 5.1.3 Local-part too long (RFC 5321 4.5.3.1)";
+
+    /* RFC 5321 4.5.1: postmaster is there even where nobody else is. */
+    if (found.mailbox[0] == '\0' ||
+        (options.strict && strcmp(found.mailbox, "postmaster") != 0 &&
+         !mailbox_exists(found.mailbox)))
+        return "550 5.1.1 No such mailbox (RFC 5321 3.3)";
+
+    for (size_t i = 0; i < t->recipients; i++)
+        if (strcmp(t->forward_path[i].mailbox, found.mailbox) == 0)
+            return NULL;                /* named twice, delivered once */
+    if (t->recipients == MAX_RECIPIENTS)
+        return "452 4.5.3 Too many recipients: send them the message again "
+               "(RFC 5321 4.5.3.1.10)";
+    snprintf(next->path, sizeof next->path, "%s", path);
+    memcpy(next->mailbox, found.mailbox, sizeof next->mailbox);
+    t->recipients++;
+    return NULL;
+}
+
+static const char *cmd_rcpt(struct session *s, const char *arg)
+{
+    const char *path = arg + strlen("TO:"), *end, *mailbox, *refusal;
+    char copy[MAX_PATH + 1];
+
+    if (strncasecmp(arg, "TO:", strlen("TO:")) != 0)
+        return "501 5.1.3 Say it so: RCPT TO:<path> (RFC 5321 4.1.1.3)";
+    path += strspn(path, " ");          /* as in cmd_mail() */
+    if ((end = parse_forward_path(path, &mailbox)) == NULL)
+        return "501 5.1.3 A path is <local-part@domain> (RFC 5321 4.1.2)";
+    if (end - path > MAX_PATH)
+        return "501 5.1.3 Path too long (RFC 5321 4.5.3.1.3)";
+    if (*end == ' ')
+        return "555 5.5.4 RCPT has no parameters here (RFC 5321 4.1.1.11)";
+    if (*end != '\0')
+        return "501 5.1.3 After the path comes nothing (RFC 5321 4.1.1.3)";
+    refusal = check_8bit(path, (size_t)(end - path), s->transaction.utf8,
+                         "501 5.1.3 Not UTF-8 (RFC 6531 3.3)");
+    if (refusal != NULL)
+        return refusal;
+
+    snprintf(copy, sizeof copy, "%.*s", (int)(end - 1 - mailbox), mailbox);
+    if ((refusal = add_recipient(s, copy)) != NULL)
+        return refusal;
+    reply(s, "250 2.1.5 Recipient ok");
+    return NULL;
+}
+
+static const char *cmd_data(struct session *s, const char *arg)
+{
+    const char *refusal;
+
+    (void)arg;
+    reply(s, "354 Start mail input; end with <CRLF>.<CRLF>, "
+             "a line with only a dot");
+    refusal = receive_message(s);
+    if (refusal == NULL)
+        reply(s, "250 2.0.0 Message kept as %s", s->message.id);
+
+    /* RFC 5321 4.1.1.4: done or failed, "these buffers are cleared". */
+    forget_transaction(s);
+    return refusal;
+}
+
+static const char *cmd_rset(struct session *s, const char *arg)
+{
+    (void)arg;
+    forget_transaction(s);
+    reply(s, "250 2.0.0 Forgotten");
+    return NULL;
+}
+
+/* RFC 5321 7.3: a site that does not want to tell who has a mailbox "MUST
+ * return a 252 response", which is no yes and no no. */
+static const char *cmd_vrfy(struct session *s, const char *arg)
+{
+    (void)arg;
+    reply(s, "252 2.0.0 We do not say who has a mailbox: "
+             "send the mail and see (RFC 5321 7.3)");
+    return NULL;
+}
+
+/* RFC 5321 4.1.1.8: with an argument, more about it. */
+static const char *cmd_help(struct session *s, const char *arg)
+{
+    const struct command *c = find_command(arg);
+
+    if (*arg != '\0' && (c == NULL || strchr(arg, ' ') != NULL))
+        return "504 5.5.4 No such command: try HELP alone "
+               "(RFC 5321 4.1.1.8)";
+    if (*arg != '\0') {
+        reply(s, "214-2.0.0 %s %s", c->verb, c->argument);
+        reply(s, "214-2.0.0 to %s", c->meaning);
+        reply(s, "214 2.0.0 written in %s", c->section);
+        return NULL;
+    }
+    reply(s, "214-2.0.0 This is smtpd " VERSION ". You can say now:");
+    for (c = commands; c < commands + COMMANDS; c++)
+        if (c->states & IN(state_of(s)))
+            reply(s, "214-2.0.0  %s %s", c->verb, c->argument);
+    reply(s, "214 2.0.0 HELP and a verb tells more");
+    return NULL;
+}
+
+/* RFC 5321 4.1.1.9: an argument of NOOP is ignored. */
+static const char *cmd_noop(struct session *s, const char *arg)
+{
+    (void)arg;
+    reply(s, "250 2.0.0 Nothing done");
+    return NULL;
+}
+
+/* RFC 5321 4.1.1.10: say 221, then close.  A message begun is aborted. */
+static const char *cmd_quit(struct session *s, const char *arg)
+{
+    (void)arg;
+    end_session(s, "221 2.0.0 %s Service closing transmission channel");
+}
+
+/* ------------------------------------------------------------------------
+ * 6. The message                       RFC 5321 4.1.1.4, 4.5.2, 2.3.8, 6.3
+ *
+ * After the 354, lines are no commands but mail data, up to a line that holds
+ * only a dot.  This is where the most dangerous mistake in SMTP is made: to
+ * take anything but CRLF . CRLF for that end.  If two servers disagree on
+ * where a message ends, what follows is text to one and commands to the
+ * other, and a sender can smuggle in a second message under any name.
+ *
+ * So only a whole line end makes the next octet the first of a line, and a
+ * message with a stray CR, LF or NUL is read to its true end, then refused.
+ * --------------------------------------------------------------------- */
+
+/* A line of mail data, or, where it is long, a piece of one. */
+struct piece {
+    const char *text;           /* in the input buffer, without line end */
+    size_t length;
+    bool starts_line, ends_line;
+    bool foul;                  /* holds a bare CR, a bare LF or a NUL */
+};
+
+/* Take the next piece from the input.  Reading on, we wait for the LF, or for
+ * as much as a line may have (RFC 5321 4.5.3.1.6), so that a dot at the start
+ * of a line, and the name of a header field, are never cut in two. */
+static void next_piece(struct session *s, struct piece *piece)
+{
+    const char *lf, *text;
+    size_t length, used;
+
+    for (;;) {
+        text = s->in + s->in_start;
+        length = s->in_end - s->in_start;
+        lf = length > 0 ? memchr(text, '\n', length) : NULL;
+        if (lf != NULL || length >= MAX_TEXT_LINE)
+            break;
+        fill(s);
+    }
+    piece->starts_line = piece->ends_line;      /* as the last one left it */
+    piece->ends_line = false;
+    if (lf != NULL)
+        length = (size_t)(lf - text);
+    used = lf != NULL ? length + 1 : length;
+
+    bool cr = length > 0 && text[length - 1] == '\r';
+    if (lf == NULL && cr)
+        used = --length;                        /* its LF may yet come */
+    else if (lf != NULL && (cr || s->line_ending == LF)) {
+        piece->ends_line = true;
+        length -= cr;
+    }
+    piece->foul = (lf != NULL && !piece->ends_line) ||
+                  memchr(text, '\r', length) != NULL ||
+                  memchr(text, '\0', length) != NULL;
+    piece->text = text;
+    piece->length = length;
+    s->in_start += used;
+}
+
+/* RFC 5321 4.5.2: a lone dot is the end of mail data; of another line that
+ * starts with a dot, the dot is dropped, for the client has doubled it.
+ * Returns whether this was the end. */
+static bool undo_dot(struct piece *piece)
+{
+    if (!piece->starts_line || piece->length == 0 || piece->text[0] != '.')
+        return false;
+    if (piece->ends_line && piece->length == 1)
+        return true;
+    piece->text++;
+    piece->length--;
+    return false;
+}
+
+/* The length of the field name that a header line begins with, or 0.  RFC 5322
+ * 2.2: printable octets, then a colon.  Old software put spaces before it. */
+static size_t field_name(const struct piece *line)
+{
+    size_t name = 0, colon;
+
+    while (name < line->length && line->text[name] > ' ' &&
+           line->text[name] < 127 && line->text[name] != ':')
+        name++;
+    for (colon = name; colon < line->length; colon++)
+        if (line->text[colon] != ' ' && line->text[colon] != '\t')
+            break;
+    return colon < line->length && line->text[colon] == ':' ? name : 0;
+}
+
+/* Look at a piece of the header section; returns whether it is kept.  RFC
+ * 5321 4.4: exactly one Return-Path: shall stand in a delivered message, and
+ * we put ours there, so others go.  6.3: Received: fields are counted. */
+static bool keep_header(struct message *m, const struct piece *piece)
+{
+    if (!m->in_header)
+        return true;
+    if (piece->starts_line && (piece->length == 0 || (*piece->text != ' ' &&
+                                                      *piece->text != '\t'))) {
+        size_t name = field_name(piece);        /* else: a folded field's */
+
+        m->in_header = name > 0;
+        m->in_return_path = is_word(piece->text, name, "Return-Path");
+        m->received += is_word(piece->text, name, "Received");
+    }
+    return !m->in_return_path;
+}
+
+/* Read the mail data to its end and keep the message.  Returns NULL when it
+ * is on disk in every mailbox, or the refusal; then it is in none. */
+static const char *receive_message(struct session *s)
+{
+    struct message *m = &s->message;
+    struct piece piece = { .ends_line = true };
+
+    s->in_data = true;
+    s->data_began = now();
+    s->data_octets = 0;
+    begin_message(s);
+    for (;;) {
+        next_piece(s, &piece);
+        if (options.verbose)
+            log_dialogue(s, "C", piece.text, piece.length);
+        if (undo_dot(&piece))
+            break;
+
+        /* RFC 1870 5: line ends count two octets, doubled dots one. */
+        m->size += (long long)piece.length + (piece.ends_line ? 2 : 0);
+        m->foul = m->foul || piece.foul;
+        if (!keep_header(m, &piece) || m->foul ||
+            m->size > options.max_message)
+            continue;
+        append(s, piece.text, piece.length);
+        if (piece.ends_line)
+            append(s, "\n", 1);
+    }
+    s->in_data = false;
+    return keep_message(s);
+}
+
+/* ------------------------------------------------------------------------
+ * 7. Reading an argument               RFC 5321 4.1.2, 4.1.3
+ *
+ * One function a rule of the grammar, and the rule above it.  Each is given
+ * where to begin, in a string that ends with NUL, and returns where what it
+ * describes ends, or NULL where it is not there.
+ *
+ * 8-bit octets are taken for letters here.  Whether they may be said at all,
+ * and whether they are UTF-8, is asked in check_8bit().
+ * --------------------------------------------------------------------- */
+
+/* ctype.h's functions heed the locale, and SMTP does not. */
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool is_let_dig(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           is_8bit(&c, 1);                              /* RFC 6531 3.3 */
+}
+
+static bool is_hex_digit(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+}
+
+/* sub-domain = Let-dig [Ldh-str]
+ * Ldh-str    = *( ALPHA / DIGIT / "-" ) Let-dig
+ *
+ * RFC 5321 4.1.2 does not permit the underscore.  It is met in the names of
+ * real hosts all the same, does no harm, and counts as a letter here. */
+static const char *parse_sub_domain(const char *p)
+{
+    const char *start = p;
+
+    while (is_let_dig(*p) || *p == '_' || *p == '-')
+        p++;
+    return p > start && *start != '-' && p[-1] != '-' ? p : NULL;
+}
+
+/* Domain = sub-domain *("." sub-domain) */
+static const char *parse_domain(const char *p)
+{
+    p = parse_sub_domain(p);
+    while (p != NULL && *p == '.')
+        p = parse_sub_domain(p + 1);
+    return p;
+}
+
+/* IPv4-address-literal = Snum 3("."  Snum)
+ * Snum                 = 1*3DIGIT, 0 through 255 */
+static const char *parse_ipv4(const char *p)
+{
+    for (int part = 0; part < 4; part++) {
+        int digits = 0, value = 0;
+
+        if (part > 0 && *p++ != '.')
+            return NULL;
+        for (; is_digit(*p) && digits < 3; p++, digits++)
+            value = value * 10 + (*p - '0');
+        if (digits == 0 || value > 255)
+            return NULL;
+    }
+    return p;
+}
+
+/* IPv6-addr = IPv6-full / IPv6-comp / IPv6v4-full / IPv6v4-comp
+ * IPv6-hex  = 1*4HEXDIG
+ *
+ * Eight groups, or at most six and one "::", which stands for two or more.
+ * An IPv4 address at the end counts as two groups. */
+static const char *parse_ipv6(const char *p)
+{
+    int groups = 0;
+    bool compressed = strncmp(p, "::", 2) == 0;
+
+    if (compressed)
+        p += 2;
+    while (is_hex_digit(*p)) {
+        const char *ipv4 = parse_ipv4(p);
+        int digits = 0;
+
+        if (ipv4 != NULL) {
+            groups += 2;
+            p = ipv4;
+            break;
+        }
+        for (; is_hex_digit(*p); p++)
+            digits++;
+        if (digits > 4)
+            return NULL;
+        groups++;
+        if (strncmp(p, "::", 2) == 0 && !compressed) {
+            compressed = true;
+            p += 2;
+        } else if (*p == ':' && is_hex_digit(p[1]))
+            p++;
+        else
+            break;
+    }
+    return groups == 8 || (compressed && groups <= 6) ? p : NULL;
+}
+
+/* General-address-literal = Standardized-tag ":" 1*dcontent
+ * Standardized-tag        = Ldh-str
+ * dcontent                = %d33-90 / %d94-126
+ *
+ * IPv6 is the one tag there is, and has a rule of its own. */
+static const char *parse_general_literal(const char *p)
+{
+    const char *start = p;
+
+    while ((is_let_dig(*p) && !is_8bit(p, 1)) || *p == '-')
+        p++;
+    if (p == start || p[-1] == '-' || *p != ':' ||
+        is_word(start, (size_t)(p - start), "IPv6"))
+        return NULL;
+    start = ++p;
+    while (*p > ' ' && *p < 127 && *p != '[' && *p != '\\' && *p != ']')
+        p++;
+    return p > start ? p : NULL;
+}
+
+/* address-literal = "[" ( IPv4-address-literal / IPv6-address-literal /
+ *                         General-address-literal ) "]" */
+static const char *parse_address_literal(const char *p)
+{
+    if (*p++ != '[')
+        return NULL;
+    if (is_digit(*p) && strchr(p, ':') == NULL)
+        p = parse_ipv4(p);
+    else if (strncasecmp(p, "IPv6:", 5) == 0)
+        p = parse_ipv6(p + 5);
+    else
+        p = parse_general_literal(p);
+    return p != NULL && *p == ']' ? p + 1 : NULL;
+}
+
+/* atext: RFC 5322 3.2.3, with RFC 6531 3.3's octets */
+static bool is_atext(char c)
+{
+    return is_let_dig(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c));
+}
+
+/* Dot-string = Atom *("."  Atom)
+ * Atom       = 1*atext */
+static const char *parse_dot_string(const char *p)
+{
+    if (!is_atext(*p))
+        return NULL;
+    while (is_atext(*p) || (*p == '.' && is_atext(p[1])))
+        p++;
+    return p;
+}
+
+/* Quoted-string   = DQUOTE *QcontentSMTP DQUOTE
+ * QcontentSMTP    = qtextSMTP / quoted-pairSMTP
+ * quoted-pairSMTP = %d92 %d32-126 */
+static const char *parse_quoted_string(const char *p)
+{
+    if (*p++ != '"')
+        return NULL;
+    while (*p != '"') {
+        if (*p == '\\' && is_8bit(++p, 1))
+            return NULL;
+        if (*p++ == '\0')
+            return NULL;
+    }
+    return p + 1;
+}
+
+/* Local-part = Dot-string / Quoted-string */
+static const char *parse_local_part(const char *p)
+{
+    return *p == '"' ? parse_quoted_string(p) : parse_dot_string(p);
+}
+
+/* Mailbox = Local-part "@" ( Domain / address-literal ) */
+static const char *parse_mailbox(const char *p)
+{
+    p = parse_local_part(p);
+    if (p == NULL || *p++ != '@')
+        return NULL;
+    return *p == '[' ? parse_address_literal(p) : parse_domain(p);
+}
+
+/* A-d-l     = At-domain *( "," At-domain )
+ * At-domain = "@" Domain */
+static const char *parse_source_route(const char *p)
+{
+    do {
+        if (*p++ != '@' || (p = parse_domain(p)) == NULL)
+            return NULL;
+    } while (*p++ == ',');
+    return p - 1;
+}
+
+/* Path = "<" [ A-d-l ":" ] Mailbox ">"
+ *
+ * RFC 5321 4.1.1.3, appendix C: a source route must be accepted, and should
+ * be ignored: *mailbox is set to what follows it. */
+static const char *parse_path(const char *p, const char **mailbox)
+{
+    if (*p++ != '<')
+        return NULL;
+    if (*p == '@' && ((p = parse_source_route(p)) == NULL || *p++ != ':'))
+        return NULL;
+    *mailbox = p;
+    p = parse_mailbox(p);
+    return p != NULL && *p == '>' ? p + 1 : NULL;
+}
+
+/* Reverse-path = Path / "<>" */
+static const char *parse_reverse_path(const char *p, const char **mailbox)
+{
+    if (strncmp(p, "<>", 2) == 0) {
+        *mailbox = p + 1;
+        return p + 2;
+    }
+    return parse_path(p, mailbox);
+}
+
+/* "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path
+ *
+ * RFC 5321 4.1.1.3: the one name that needs no domain, in any case. */
+static const char *parse_forward_path(const char *p, const char **mailbox)
+{
+    static const char postmaster[] = "<postmaster>";
+    size_t length = strlen(postmaster);
+
+    if (strncasecmp(p, postmaster, length) == 0) {
+        *mailbox = p + 1;
+        return p + length;
+    }
+    return parse_path(p, mailbox);
+}
+
+/* Where the domain of a mailbox begins; NULL where it has none. */
+static const char *find_domain(const char *mailbox)
+{
+    const char *at = parse_local_part(mailbox);
+
+    return at != NULL && *at == '@' ? at + 1 : NULL;
+}
+
+static bool is_8bit(const char *p, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)p[i] > 127)
+            return true;
+    return false;
+}
+
+/* Is it UTF-8 as RFC 3629 4 has it: no overlong forms, no surrogates, nothing
+ * above U+10FFFF? */
+static bool is_utf8(const char *p, size_t length)
+{
+    const unsigned char *u = (const unsigned char *)p, *end = u + length;
+
+    while (u < end) {
+        unsigned char first = *u++, low = 0x80, high = 0xBF;
+        int more = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+
+        if (first > 0xF4 || (first >= 0x80 && first < 0xC2))
+            return false;
+        if (first == 0xE0)
+            low = 0xA0;
+        if (first == 0xED)
+            high = 0x9F;
+        if (first == 0xF0)
+            low = 0x90;
+        if (first == 0xF4)
+            high = 0x8F;
+        for (; more > 0; more--, low = 0x80, high = 0xBF)
+            if (u == end || *u < low || *u++ > high)
+                return false;
+    }
+    return true;
+}
+
+/* ------------------------------------------------------------------------
+ * 8. Keeping the mail                  RFC 5321 6.1, 4.4, 7.2
+ *
+ * "It MUST NOT lose the message for frivolous reasons, such as because the
+ * host later crashes": that is what the 250 after the dot promises.
+ *
+ * A mailbox is a Maildir: a directory with tmp, new and cur in it.  A message
+ * is written to a file in tmp and forced to disk, moved to new, and the
+ * directory new is forced to disk.  So a message is in new whole or not at
+ * all, also when the power fails, and no lock is needed.  With several
+ * recipients the one file is linked into each one's tmp; when all have it, it
+ * is moved in each.  We are in the mail directory: all paths start there.
+ * --------------------------------------------------------------------- */
+
+enum { MAX_FILE_PATH = 2 * MAX_MAILBOX_NAME + 8 };
+
+/* Write the path of a mailbox's file in one of its directories. */
+static void file_path(char *path, const char *mailbox, const char *directory,
+                      const char *file)
+{
+    snprintf(path, MAX_FILE_PATH, "%s/%s/%s", mailbox, directory, file);
+}
+
+/* Write name so that it can be a file's name: octets other than a-z, 0-9,
+ * and a few more become %XX, a dot at the start too, so that no address can
+ * lead out of the mail directory.  Returns -1 where it does not fit. */
+static int escape_name(char *to, size_t size, const char *name, size_t length)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_+=-";
+    size_t used = 0;
+
+    for (size_t i = 0; i < length; i++) {
+        char c = name[i];
+        bool safe = c != '\0' && (strchr(plain, c) || (c == '.' && used > 0));
+        int n = snprintf(to + used, size - used, safe ? "%c" : "%%%02X",
+                         (unsigned char)c);
+
+        if (n < 0 || (size_t)n >= size - used)
+            return -1;
+        used += (size_t)n;
+    }
+    to[used] = '\0';
+    return 0;
+}
+
+/* The mailbox that a path names.  RFC 5321 4.1.2: all quoted forms of a
+ * local-part are the same, so quoting is undone.  2.4 discourages to heed
+ * the case: it is lowered, for ASCII.  The domain is no part of the name.
+ * Returns -1 where it is too long for a file's name. */
+static int make_mailbox_name(char *name, size_t size, const char *path)
+{
+    char plain[MAX_PATH + 1];
+    const char *end = parse_local_part(path);
+    bool quoted = *path == '"';
+    size_t length = 0;
+
+    for (const char *p = path + quoted; p < end - quoted; p++) {
+        if (quoted && *p == '\\')
+            p++;
+        plain[length++] = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
+    }
+    name[0] = '\0';
+    return escape_name(name, size, plain, length);
+}
+
+static bool mailbox_exists(const char *mailbox)
+{
+    struct stat st;
+
+    return stat(mailbox, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Where the file system can't tell, writing will show. */
+static bool disk_has(long long octets)
+{
+    struct statvfs fs;
+
+    return statvfs(".", &fs) == -1 ||
+           (double)fs.f_bavail * (double)fs.f_frsize >= (double)octets;
+}
+
+/* Force a file to disk.  Returns -1 and sets errno when that failed. */
+static int make_durable(int fd)
+{
+#ifdef F_FULLFSYNC              /* macOS: its fsync() stops at the drive */
+    if (fcntl(fd, F_FULLFSYNC) != -1)
+        return 0;
+#endif
+    return fsync(fd);
+}
+
+/* Force the names in a directory to disk; as make_durable(). */
+static int make_names_durable(const char *directory)
+{
+    int fd = open(directory, O_RDONLY | O_DIRECTORY);
+    int result, error;
+
+    if (fd == -1)
+        return -1;
+    result = make_durable(fd);
+    error = errno;
+    close(fd);
+    errno = error;
+    return result;
+}
+
+static int make_directory(const char *path)
+{
+    return mkdir(path, 0700) == -1 && errno != EEXIST ? -1 : 0;
+}
+
+/* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
+ * is on disk: who finds a tmp can rely on it, even if the process that made
+ * it is another one.  Returns -1 and sets errno when that failed. */
+static int make_mailbox(const char *mailbox)
+{
+    char new[MAX_FILE_PATH], cur[MAX_FILE_PATH], tmp[MAX_FILE_PATH];
+
+    file_path(new, mailbox, "new", "");
+    file_path(cur, mailbox, "cur", "");
+    file_path(tmp, mailbox, "tmp", "");
+    if (make_directory(mailbox) == -1 || make_directory(new) == -1 ||
+        make_directory(cur) == -1 || make_names_durable(mailbox) == -1 ||
+        make_names_durable(".") == -1)
+        return -1;
+    return make_directory(tmp);
+}
+
+/* Create the message's file in the tmp of its first recipient. */
+static void create_file(struct session *s)
+{
+    struct message *m = &s->message;
+    const char *mailbox = s->transaction.forward_path[0].mailbox;
+    const int flags = O_WRONLY | O_CREAT | O_EXCL;
+    char tmp[MAX_FILE_PATH];
+
+    file_path(tmp, mailbox, "tmp", m->file);
+    m->fd = open(tmp, flags, 0600);
+    if (m->fd == -1 && errno == ENOENT && make_mailbox(mailbox) == 0)
+        m->fd = open(tmp, flags, 0600);
+    if (m->fd == -1)
+        m->error = errno;
+}
+
+/* Write what text[] holds to the file; m->error tells whether that worked. */
+static void write_out(struct session *s)
+{
+    struct message *m = &s->message;
+    size_t done = 0;
+
+    if (m->fd == -1 && m->error == 0)
+        create_file(s);
+    while (done < m->length && m->error == 0) {
+        ssize_t n = write(m->fd, m->text + done, m->length - done);
+
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            m->error = n == 0 ? ENOSPC : errno;
+    }
+    m->length = 0;
+}
+
+static void append(struct session *s, const char *octets, size_t length)
+{
+    struct message *m = &s->message;
+
+    while (length > 0) {
+        size_t room = sizeof m->text - m->length;
+        size_t part = length < room ? length : room;
+
+        memcpy(m->text + m->length, octets, part);
+        m->length += part;
+        octets += part;
+        length -= part;
+        if (m->length == sizeof m->text)
+            write_out(s);
+    }
+}
+
+/* date-time: RFC 5322 3.3.  RFC 5321 4.4: local time with its offset, which
+ * is what is left of it when UT is taken off.  strftime() would look for the
+ * time zone again, and after a chroot() not find it. */
+static void format_date(char *text, size_t size, time_t t)
+{
+    static const char days[] = "SunMonTueWedThuFriSat";
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct tm local, ut;
+    int offset;                         /* in minutes */
+
+    if (localtime_r(&t, &local) == NULL || gmtime_r(&t, &ut) == NULL) {
+        memset(&local, 0, sizeof local);
+        ut = local;
+    }
+    offset = (local.tm_hour - ut.tm_hour) * 60 + local.tm_min - ut.tm_min;
+    if (local.tm_year != ut.tm_year)
+        offset += local.tm_year > ut.tm_year ? 1440 : -1440;
+    else
+        offset += (local.tm_yday - ut.tm_yday) * 1440;
+    snprintf(text, size, "%.3s, %d %.3s %d %02d:%02d:%02d %c%02d%02d",
+             days + 3 * local.tm_wday, local.tm_mday,
+             months + 3 * local.tm_mon, local.tm_year + 1900, local.tm_hour,
+             local.tm_min, local.tm_sec, offset < 0 ? '-' : '+',
+             abs(offset) / 60, abs(offset) % 60);
+}
+
+/* The trace fields.  RFC 5321 4.4: Return-Path: with the reverse-path, then
+ * Received: with who sent it (what EHLO said, and the address that we see),
+ * who received it, how, under which ID, for whom, and when. */
+static void write_trace(struct session *s, time_t t)
+{
+    const struct transaction *tr = &s->transaction;
+    const char *path = tr->forward_path[0].path;
+    char client[INET6_ADDRSTRLEN + 8], date[64], text[1600];
+
+    ip_literal(client, sizeof client, &s->client);
+    format_date(date, sizeof date, t);
+
+    /* RFC 5321 7.2: only one recipient may be named, or blind copies would
+     * not be blind.  RFC 6531 4.3: UTF8SMTP is ESMTP with SMTPUTF8. */
+    bool alone = tr->recipients == 1 && find_domain(path) != NULL;
+    snprintf(text, sizeof text,
+             "Return-Path: <%s>\n"
+             "Received: from %s%s%s%s\n"
+             "\tby %s with %s id %s%s%s%s;\n"
+             "\t%s\n",
+             tr->reverse_path, s->client_name,
+             s->client.known ? " (" : "", client, s->client.known ? ")" : "",
+             options.name,
+             tr->utf8 ? "UTF8SMTP" : s->extended ? "ESMTP" : "SMTP",
+             s->message.id, alone ? "\n\tfor <" : "", alone ? path : "",
+             alone ? ">" : "", date);
+    append(s, text, strlen(text));
+}
+
+/* Make ready for a message: its names, and the fields that we add to it.
+ * The file's name is as Maildir asks: time, a name that no other delivery of
+ * this host has, host. */
+static void begin_message(struct session *s)
+{
+    struct message *m = &s->message;
+    char host[100];
+    time_t t = time(NULL);
+
+    m->fd = -1;
+    m->error = 0;
+    m->size = 0;
+    m->received = 0;
+    m->in_header = true;
+    m->in_return_path = false;
+    m->foul = false;
+    m->length = 0;
+    if (escape_name(host, sizeof host, options.name,
+                    strlen(options.name)) == -1)
+        host[0] = '\0';         /* too long; the rest must do */
+    snprintf(m->id, sizeof m->id, "%s-%u", s->id, ++s->messages);
+    snprintf(m->file, sizeof m->file, "%lld.%s.%s", (long long)t, m->id, host);
+    write_trace(s, t);
+}
+
+/* Move the whole, durable file from tmp into every recipient's new, or into
+ * none.  Returns 0, or the errno of what failed. */
+static int deliver(struct session *s)
+{
+    const struct transaction *t = &s->transaction;
+    const char *file = s->message.file;
+    char first[MAX_FILE_PATH], tmp[MAX_FILE_PATH], new[MAX_FILE_PATH];
+    size_t linked = 1, moved = 0, synced = 0;
+    int error = 0;
+
+    file_path(first, t->forward_path[0].mailbox, "tmp", file);
+    for (; error == 0 && linked < t->recipients; linked += error == 0) {
+        const char *mailbox = t->forward_path[linked].mailbox;
+
+        file_path(tmp, mailbox, "tmp", file);
+        if (link(first, tmp) == -1 &&
+            (errno != ENOENT || make_mailbox(mailbox) == -1 ||
+             link(first, tmp) == -1))
+            error = errno;
+    }
+    for (; error == 0 && moved < t->recipients; moved += error == 0) {
+        file_path(tmp, t->forward_path[moved].mailbox, "tmp", file);
+        file_path(new, t->forward_path[moved].mailbox, "new", file);
+        if (rename(tmp, new) == -1)
+            error = errno;
+    }
+    for (; error == 0 && synced < t->recipients; synced += error == 0) {
+        file_path(new, t->forward_path[synced].mailbox, "new", "");
+        if (make_names_durable(new) == -1)
+            error = errno;
+    }
+
+    /* RFC 5321 4.1.1.4: no partial failure.  Take it all back. */
+    for (size_t i = 0; error != 0 && i < linked; i++) {
+        file_path(tmp, t->forward_path[i].mailbox,
+                  i < moved ? "new" : "tmp", file);
+        unlink(tmp);
+    }
+    return error;
+}
+
+/* Throw away a message that is not to be kept. */
+static void drop_message(struct session *s)
+{
+    char tmp[MAX_FILE_PATH];
+
+    if (s->message.fd == -1)
+        return;
+    close(s->message.fd);
+    s->message.fd = -1;
+    file_path(tmp, s->transaction.forward_path[0].mailbox, "tmp",
+              s->message.file);
+    unlink(tmp);
+}
+
+/* Judge the message whose end has come, and keep it.  Returns NULL when it is
+ * safe on disk for every recipient, or the refusal; then it is gone. */
+static const char *keep_message(struct session *s)
+{
+    struct message *m = &s->message;
+    const char *refusal = NULL;
+
+    if (m->foul)
+        refusal = "554 5.6.0 Bare CR, bare LF or NUL in the message: send "
+                  "CRLF, as curl --crlf does (RFC 5321 2.3.8)";
+    else if (m->received > MAX_RECEIVED)
+        refusal = "554 5.4.6 Too many Received fields: a loop "
+                  "(RFC 5321 6.3)";
+    else if (m->size > options.max_message)
+        refusal = "552 5.3.4 Message too large (RFC 5321 4.5.3.1.9)";
+    if (refusal != NULL) {
+        drop_message(s);
+        return refusal;
+    }
+
+    write_out(s);
+    if (m->error == 0 && make_durable(m->fd) == -1)
+        m->error = errno;
+    if (m->error == 0)
+        m->error = deliver(s);
+    if (m->error != 0)
+        drop_message(s);
+    else
+        close(m->fd);           /* what is on disk, this can't take back */
+    m->fd = -1;
+
+    if (m->error == ENOSPC || m->error == EDQUOT || m->error == EFBIG)
+        return "452 4.3.1 Disk full: try again later (RFC 5321 4.2.3)";
+    if (m->error != 0) {
+        log_line(s, "error: %s", strerror(m->error));
+        return "451 4.3.0 Error on our side: try again later "
+               "(RFC 5321 4.2.3)";
+    }
+    for (size_t i = 0; i < s->transaction.recipients; i++)
+        log_line(s, "kept %s from=<%s> to=<%s> size=%lld file=%s/new/%s",
+                 m->id, s->transaction.reverse_path,
+                 s->transaction.forward_path[i].path, m->size,
+                 s->transaction.forward_path[i].mailbox, m->file);
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------
+ * 9. The wire                          RFC 5321 2.3.7, 2.3.8, 4.2, 4.5.3.2
+ *
+ * The session is on standard input and output, whether a connection was put
+ * there by fork_for() or by inetd.  TCP delivers octets in what pieces it
+ * likes: a line may come in ten packets, or ten lines in one.  So input goes
+ * into a buffer, and lines are taken from there; replies go into another, and
+ * are sent when we are about to wait for more input.  That answers a group of
+ * pipelined commands in one packet (RFC 2920).
+ *
+ * Not here: RFC 2920's list of replies that must not be held back.  A client
+ * that follows it says those commands last in a group, and then waits; so
+ * then do we, and have sent all.
+ * --------------------------------------------------------------------- */
+
+/* Seconds on a clock that nobody sets. */
+static double now(void)
+{
+    struct timespec t = { 0, 0 };
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Let SIGTERM in even if there is always input: pselect() on some systems
+ * looks at signals only when it has to wait. */
+static void note_signals(void)
+{
+    sigset_t pending;
+
+    if (sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 ||
+                                      sigismember(&pending, SIGINT) == 1))
+        stopping = 1;
+}
+
+/* RFC 5321 3.8: a server that is shut down says 421 before it goes.  A client
+ * in the middle of its message gets some time to finish it. */
+static void heed_stop(struct session *s, bool writing)
+{
+    note_signals();
+    if (!stopping || s->ended)
+        return;
+    if (s->stop_by == 0)
+        s->stop_by = now() + STOP_SECONDS;
+    if ((!s->in_data && !writing) || now() >= s->stop_by)
+        end_session(s, "421 4.3.2 %s Service shutting down (RFC 5321 3.8)");
+}
+
+/* Wait until standard input can be read or, if writing, standard output can
+ * be written.  All waiting for the client is done here, and only here are
+ * signals let in.  Returns false when the deadline has passed. */
+static bool wait_for(struct session *s, bool writing, double deadline)
+{
+    int fd = writing ? STDOUT_FILENO : STDIN_FILENO;
+
+    for (;;) {
+        double left;
+        struct timespec timeout;
+        fd_set set;
+        int ready;
+
+        heed_stop(s, writing);
+        left = deadline - now();
+        if (s->stop_by != 0 && !s->ended && s->stop_by - now() < left)
+            left = s->stop_by - now();
+        if (left <= 0 && deadline <= now())
+            return false;
+        if (left < 0)
+            left = 0;
+        timeout.tv_sec = (time_t)left;
+        timeout.tv_nsec = (long)((left - (double)timeout.tv_sec) * 1e9);
+        FD_ZERO(&set);
+        FD_SET(fd, &set);
+        ready = pselect(fd + 1, writing ? NULL : &set, writing ? &set : NULL,
+                        NULL, &timeout, &signals_open);
+        if (ready > 0)
+            return true;
+        if (ready == -1 && errno != EINTR)
+            return false;
+    }
+}
+
+/* Send the replies held.  Standard output may block, but not for so few
+ * octets as POSIX lets a pipe take at once when pselect() says that it can be
+ * written.  A client that does not read its replies loses its session. */
+static void flush(struct session *s)
+{
+    size_t sent = 0;
+    int timeout = s->ended ? LINGER_SECONDS : options.timeout;
+
+    while (sent < s->out_length) {
+        size_t part = s->out_length - sent;
+        ssize_t n;
+
+        if (part > _POSIX_PIPE_BUF * 8)
+            part = _POSIX_PIPE_BUF * 8;
+        n = -1;
+        errno = ETIMEDOUT;
+        if (wait_for(s, true, now() + timeout))
+            n = write(STDOUT_FILENO, s->out + sent, part);
+        if (n > 0)
+            sent += (size_t)n;
+        else if (n == -1 && (errno == EINTR || errno == EAGAIN))
+            continue;
+        else {
+            s->out_length = 0;
+            if (s->ended)
+                return;
+            log_line(s, "lost: replies can't be sent");
+            end_session(s, NULL);
+        }
+    }
+    s->out_length = 0;
+}
+
+/* RFC 5321 4.2.1: x0z is for syntax, unknown and superfluous commands; and
+ * 555 is for parameters that we did not offer.  Sent often, they show that
+ * this is no mail client. */
+static bool is_blunder(const char *line)
+{
+    return strncmp(line, "50", 2) == 0 || strncmp(line, "555", 3) == 0;
+}
+
+/* Put one reply line into the output.  It gets its CRLF here.  Replies are
+ * made of our own words only: nothing that a client sent is sent back. */
+static void reply(struct session *s, const char *format, ...)
+{
+    char line[MAX_REPLY_LINE + 1];
+    va_list args;
+    size_t length;
+
+    va_start(args, format);
+    vsnprintf(line, MAX_REPLY_LINE - 1, format, args);
+    va_end(args);
+    length = strlen(line);
+
+    if (options.verbose)
+        log_dialogue(s, "S", line, length);
+    if (*line == '4' || *line == '5')
+        log_line(s, "refused: %s [after: %s]", line, s->line);
+    s->blunders += is_blunder(line);
+
+    memcpy(line + length, "\r\n", 2);
+    length += 2;
+    if (s->out_length + length > sizeof s->out)
+        flush(s);
+    memcpy(s->out + s->out_length, line, length);
+    s->out_length += length;
+}
+
+/* When must more input have come?  RFC 5321 4.5.3.2: each command, and each
+ * block of mail data, has its time.  An octet now and then would stretch that
+ * for ever, so a message must also keep up MIN_RATE on the whole. */
+static double input_deadline(const struct session *s)
+{
+    double stall = now() + options.timeout, slow;
+
+    if (!s->in_data)
+        return s->deadline;
+    slow = s->data_began + options.timeout + (double)s->data_octets / MIN_RATE;
+    return slow < stall ? slow : stall;
+}
+
+/* Send what is held, wait, and add what comes to the input buffer.  What is
+ * left there is first moved to its start; it is less than a line. */
+static void fill(struct session *s)
+{
+    size_t left = s->in_end - s->in_start;
+    ssize_t n;
+
+    flush(s);
+    memmove(s->in, s->in + s->in_start, left);
+    s->in_start = 0;
+    s->in_end = left;
+    do {
+        if (!wait_for(s, false, input_deadline(s)))
+            end_session(s, "421 4.4.2 %s Too slow: timeout "
+                           "(RFC 5321 4.5.3.2.7)");
+        n = read(STDIN_FILENO, s->in + left, sizeof s->in - left);
+    } while (n == -1 && (errno == EINTR || errno == EAGAIN));
+
+    /* RFC 5321 4.1.1.5: a lost connection is taken for a QUIT. */
+    if (n <= 0) {
+        log_line(s, "lost: the client is gone");
+        end_session(s, NULL);
+    }
+    s->in_end += (size_t)n;
+    s->data_octets += n;
+}
+
+static char next_octet(struct session *s)
+{
+    if (s->in_start == s->in_end)
+        fill(s);
+    return s->in[s->in_start++];
+}
+
+/* RFC 5321 2.3.8, 4.1.1.4: only CRLF ends a line.
+ *
+ * Not here: holding people who type by hand to that.  nc sends a bare LF for
+ * each line, so a session from this very host whose first line ends so is
+ * taken for a person's, and has LF as its line end from there to its end.
+ * The two are never mixed, so there is nothing to smuggle. */
+static void settle_line_ending(struct session *s, bool after_cr)
+{
+    bool may_be_by_hand = !s->client.known || is_loopback(&s->client);
+
+    if (s->line_ending == NOT_SEEN)
+        s->line_ending = after_cr || !may_be_by_hand ? CRLF : LF;
+}
+
+/* Drop the rest of a command that held a bare LF, to its CRLF. */
+static void skip_line(struct session *s)
+{
+    char last = '\0', c = '\0';
+
+    while (last != '\r' || c != '\n') {
+        last = c;
+        c = next_octet(s);
+    }
+    s->skip_rest = false;
+}
+
+/* Read a command line into s->line, without its end.  Of a line that is too
+ * long the start is kept, and the rest read. */
+static enum line_kind read_line(struct session *s)
+{
+    size_t length = 0;
+    char c = '\0', last;
+    bool too_long;
+
+    s->deadline = now() + options.timeout;
+    if (s->skip_rest)
+        skip_line(s);
+    for (;;) {
+        last = c;
+        c = next_octet(s);
+        if (c == '\n')
+            break;
+        if (length < MAX_COMMAND_LINE)
+            s->line[length] = c;
+        length++;
+    }
+    settle_line_ending(s, last == '\r');
+    s->skip_rest = s->line_ending == CRLF && last != '\r';
+
+    length -= last == '\r';
+    too_long = length + 2 > MAX_COMMAND_LINE;
+    if (too_long)
+        length = MAX_COMMAND_LINE - 2;
+    s->line[length] = '\0';
+    s->line_length = length;
+    if (options.verbose)
+        log_dialogue(s, "C", s->line, length);
+
+    /* RFC 5321 4.1.1: white space at the end of a command is let pass. */
+    while (s->line_length > 0 && strchr(" \t", s->line[s->line_length - 1])
+           && s->line[s->line_length - 1] != '\0')
+        s->line[--s->line_length] = '\0';
+    return s->skip_rest ? BARE_LF : too_long ? LONG_LINE : GOOD_LINE;
+}
+
+/* Let the last reply arrive.  If we closed a connection on which octets still
+ * come in, TCP would answer them with a reset, and that can destroy what the
+ * client has not read yet.  A pipe knows no reset. */
+static void linger(struct session *s)
+{
+    double deadline = now() + LINGER_SECONDS;
+
+    if (shutdown(STDOUT_FILENO, SHUT_WR) == -1)
+        return;
+    while (wait_for(s, false, deadline))
+        if (read(STDIN_FILENO, s->in, sizeof s->in) <= 0)
+            return;
+}
+
+/* End the session and the process: the one way out.  last_words is the reply
+ * to say first, with %s for our name, which RFC 5321 4.2.2 wants at the head
+ * of 221 and 421; or NULL where nobody is there to hear it. */
+static void end_session(struct session *s, const char *last_words)
+{
+    if (s->ended)
+        exit(EX_OK);
+    s->ended = true;
+    drop_message(s);
+    if (last_words != NULL) {
+        const char *mark = strstr(last_words, "%s");
+
+        if (mark == NULL)
+            reply(s, "%s", last_words);
+        else
+            reply(s, "%.*s%s%s", (int)(mark - last_words), last_words,
+                  options.name, mark + 2);
+    }
+    flush(s);
+    log_line(s, "end");
+    linger(s);
+    exit(EX_OK);
+}
+
+/* ------------------------------------------------------------------------
+ * 10. The log
+ *
+ * One line an event, on standard error or, where that is the client's own
+ * connection, to syslog.  A line is written at once, so that those of several
+ * sessions don't mix.  What a client sent is never written raw: control
+ * characters could forge lines, or command the operator's terminal.
+ * --------------------------------------------------------------------- */
+
+static void log_octets(const char *id, const char *octets, size_t length)
+{
+    char line[4 * MAX_LOG_TEXT + 128];
+    size_t used = (size_t)snprintf(line, 128, "smtpd[%ld]: %s%s",
+                                   (long)getpid(), id, *id ? " " : "");
+
+    for (size_t i = 0; i < length && i < MAX_LOG_TEXT; i++) {
+        bool plain = octets[i] >= ' ' && octets[i] < 127 && octets[i] != '\\';
+
+        if (plain)
+            line[used++] = octets[i];
+        else
+            used += (size_t)snprintf(line + used, 5, "\\x%02X",
+                                     (unsigned char)octets[i]);
+    }
+    line[used] = '\0';
+    if (options.to_syslog) {
+        syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);
+        return;
+    }
+    line[used++] = '\n';
+    if (write(STDERR_FILENO, line, used) == -1)
+        return;                 /* and there is nobody to tell */
+}
+
+/* Log an event; s is NULL where it belongs to no session. */
+static void log_line(const struct session *s, const char *format, ...)
+{
+    char text[MAX_LOG_TEXT + 1];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_octets(s != NULL ? s->id : "", text, strlen(text));
+}
+
+/* -v: log what the client ("C") or the server ("S") says, in the notation of
+ * RFC 5321 appendix D.  Long lines are cut into several. */
+static void log_dialogue(const struct session *s, const char *who,
+                         const char *octets, size_t length)
+{
+    char id[64];
+
+    snprintf(id, sizeof id, "%s %s:", s->id, who);
+    do {
+        size_t part = length < MAX_TEXT_LINE ? length : MAX_TEXT_LINE;
+
+        log_octets(id, octets, part);
+        octets += part;
+        length -= part;
+    } while (length > 0);
+}
+
+/* ------------------------------------------------------------------------
+ * 11. Listening and forking            RFC 5321 4.5.4.2, appendix A
+ *
+ * The parent waits for connections and forks a child for each, which serves
+ * it and exits.  The two share nothing but what was there at the fork, so
+ * whatever a client does to its child, no other session can feel it.  The
+ * parent itself never reads from a client.
+ * --------------------------------------------------------------------- */
+
+/* A child, and whom it serves. */
+struct child {
+    pid_t pid;
+    struct ip client;
+    bool refusing;              /* it only says 421: see fork_for() */
+};
+
+struct server {
+    int listeners[MAX_LISTENERS];
+    int listener_count;
+    double pause_until;         /* no accept() before: see accept_one() */
+    size_t child_count;
+    struct child children[MAX_SESSIONS + MAX_REFUSALS];
+};
+
+static struct ip ip_of(const struct sockaddr_storage *address)
+{
+    static const unsigned char mapped[12] = { [10] = 0xFF, [11] = 0xFF };
+    struct ip ip = { .known = false };
+
+    if (address->ss_family == AF_INET6) {
+        ip.address = ((const struct sockaddr_in6 *)address)->sin6_addr;
+        ip.known = true;
+    } else if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+
+        memcpy(ip.address.s6_addr, mapped, sizeof mapped);
+        memcpy(ip.address.s6_addr + 12, &in->sin_addr, 4);
+        ip.known = true;
+    }
+    return ip;
+}
+
+/* As ip_of(), from text such as 192.0.2.1 or 2001:db8::1. */
+static struct ip ip_from_text(const char *text)
+{
+    struct sockaddr_storage address;
+
+    memset(&address, 0, sizeof address);
+    if (inet_pton(AF_INET, text,
+                  &((struct sockaddr_in *)&address)->sin_addr) == 1)
+        address.ss_family = AF_INET;
+    else if (inet_pton(AF_INET6, text,
+                       &((struct sockaddr_in6 *)&address)->sin6_addr) == 1)
+        address.ss_family = AF_INET6;
+    else
+        address.ss_family = AF_UNSPEC;
+    return ip_of(&address);
+}
+
+static bool same_ip(const struct ip *a, const struct ip *b)
+{
+    return a->known && b->known &&
+           memcmp(&a->address, &b->address, sizeof a->address) == 0;
+}
+
+/* Write the address literal, [192.0.2.1] or [IPv6:2001:db8::1] (RFC 5321
+ * 4.1.3); "" for an address that is not known. */
+static void ip_literal(char *text, size_t size, const struct ip *ip)
+{
+    char address[INET6_ADDRSTRLEN] = "";
+    bool v4 = IN6_IS_ADDR_V4MAPPED(&ip->address);
+
+    text[0] = '\0';
+    if (ip->known && inet_ntop(v4 ? AF_INET : AF_INET6,
+                               ip->address.s6_addr + (v4 ? 12 : 0), address,
+                               sizeof address) != NULL)
+        snprintf(text, size, v4 ? "[%s]" : "[IPv6:%s]", address);
+}
+
+static bool is_loopback(const struct ip *ip)
+{
+    if (IN6_IS_ADDR_V4MAPPED(&ip->address))
+        return ip->known && ip->address.s6_addr[12] == 127;
+    return ip->known && IN6_IS_ADDR_LOOPBACK(&ip->address);
+}
+
+/* RFC 5321 4.1.3: user@[192.0.2.1] is a mailbox of the host that has this
+ * address: ours, if the client has reached us by it. */
+static bool is_our_literal(const struct session *s, const char *literal)
+{
+    bool v6 = strncasecmp(literal, "[IPv6:", 6) == 0;
+    char text[INET6_ADDRSTRLEN + 1];
+    struct ip ip;
+
+    literal += v6 ? 6 : 1;
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(literal, "]"), literal);
+    ip = ip_from_text(text);
+    return same_ip(&ip, &s->local);
+}
+
+/* Bury the children that have ended, so that no zombies are left. */
+static void reap(struct server *server, int flags)
+{
+    pid_t pid;
+    int status;
+
+    while ((pid = waitpid(-1, &status, flags)) > 0) {
+        if (WIFSIGNALED(status))
+            log_line(NULL, "process %ld was ended by signal %d", (long)pid,
+                     WTERMSIG(status));
+        for (size_t i = 0; i < server->child_count; i++)
+            if (server->children[i].pid == pid)
+                server->children[i] = server->children[--server->child_count];
+    }
+}
+
+/* Why this client can't be served now, or NULL.  RFC 5321 4.5.4.2: "some
+ * limit MAY be imposed". */
+static const char *over_limit(const struct server *server,
+                              const struct ip *client)
+{
+    int all = 0, same = 0;
+
+    for (size_t i = 0; i < server->child_count; i++) {
+        const struct child *child = &server->children[i];
+
+        all += !child->refusing;
+        same += !child->refusing && same_ip(&child->client, client);
+    }
+    if (same >= options.max_per_client)
+        return "421 4.7.0 %s Too many sessions from you: try again later "
+               "(RFC 5321 4.5.4.2)";
+    if (all >= options.max_sessions)
+        return "421 4.7.0 %s Too many sessions: try again later "
+               "(RFC 5321 4.5.4.2)";
+    return NULL;
+}
+
+/* Say 421 without a child.  The connection is new, so this can't block. */
+static void turn_away(int connection)
+{
+    char line[MAX_REPLY_LINE];
+
+    snprintf(line, sizeof line, "421 4.3.2 %s No room: try again later "
+             "(RFC 5321 3.8)\r\n", options.name);
+    log_line(NULL, "refused: %.*s", (int)strcspn(line, "\r"), line);
+    if (write(connection, line, strlen(line)) == -1)
+        log_line(NULL, "lost: %s", strerror(errno));
+}
+
+/* In the child: put the connection where inetd would, and serve it. */
+static void become_session(const struct server *server, int connection,
+                           const struct ip *client, const char *refusal)
+{
+    for (int i = 0; i < server->listener_count; i++)
+        close(server->listeners[i]);
+    if (dup2(connection, STDIN_FILENO) == -1 ||
+        dup2(connection, STDOUT_FILENO) == -1)
+        exit(EX_OSERR);
+    close(connection);
+    serve(client, refusal);
+}
+
+/* Fork a child for the connection.  A client over the limits gets one too, to
+ * be told so in peace; but only a few at a time. */
+static void fork_for(struct server *server, int connection,
+                     const struct ip *client)
+{
+    const char *refusal = over_limit(server, client);
+    struct child *child = &server->children[server->child_count];
+    int refusing = 0;
+
+    for (size_t i = 0; i < server->child_count; i++)
+        refusing += server->children[i].refusing;
+    if (refusal != NULL && refusing >= MAX_REFUSALS) {
+        turn_away(connection);
+        return;
+    }
+    child->client = *client;
+    child->refusing = refusal != NULL;
+    child->pid = fork();
+    if (child->pid == 0)
+        become_session(server, connection, client, refusal);
+    if (child->pid > 0)
+        server->child_count++;
+    else {
+        log_line(NULL, "can't fork: %s", strerror(errno));
+        turn_away(connection);
+    }
+}
+
+/* Take one connection.  When there is no descriptor or memory for it, it
+ * stays in the queue, and pselect() would return at once for ever: so we
+ * look away for a second. */
+static void accept_one(struct server *server, int listener)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    int connection;
+    struct ip client;
+
+    memset(&address, 0, sizeof address);
+    connection = accept(listener, (struct sockaddr *)&address, &length);
+    if (connection == -1) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+            errno == ENOMEM) {
+            log_line(NULL, "can't accept: %s", strerror(errno));
+            server->pause_until = now() + 1;
+        }
+        return;                 /* else the client has gone already */
+    }
+    client = ip_of(&address);
+    fork_for(server, connection, &client);
+    close(connection);
+}
+
+/* Wait for a connection, a child's end, a signal, or the end of a pause, and
+ * take the connections that there are. */
+static void wait_for_clients(struct server *server)
+{
+    bool paused = now() < server->pause_until;
+    struct timespec second = { 1, 0 };
+    fd_set set;
+    int top = -1;
+
+    FD_ZERO(&set);
+    for (int i = 0; i < server->listener_count && !paused; i++) {
+        FD_SET(server->listeners[i], &set);
+        if (server->listeners[i] > top)
+            top = server->listeners[i];
+    }
+    if (pselect(top + 1, &set, NULL, NULL, paused ? &second : NULL,
+                &signals_open) <= 0)
+        return;
+    for (int i = 0; i < server->listener_count; i++)
+        if (FD_ISSET(server->listeners[i], &set))
+            accept_one(server, server->listeners[i]);
+}
+
+/* Serve until SIGTERM or SIGINT, then tell the children and wait for them:
+ * each answers its client before it ends (RFC 5321 3.8). */
+static void run_server(struct server *server)
+{
+    while (!stopping) {
+        wait_for_clients(server);
+        reap(server, WNOHANG);
+        note_signals();
+    }
+    for (int i = 0; i < server->listener_count; i++)
+        close(server->listeners[i]);
+    for (size_t i = 0; i < server->child_count; i++)
+        kill(server->children[i].pid, SIGTERM);
+    reap(server, 0);
+}
+
+/* ------------------------------------------------------------------------
+ * 12. Options and main
+ * --------------------------------------------------------------------- */
+
+static const char usage[] =
+    "usage: smtpd [-hisv] [-l ADDRESS]... [-p PORT] [-m DIR] [-d DOMAIN]...\n"
+    "             [-n NAME] [-u USER] [-z BYTES] [-c N] [-k N] [-t SECONDS]\n"
+    "\n"
+    "  -l ADDRESS  listen on this address (127.0.0.1 and ::1)\n"
+    "  -p PORT     listen on this port; 0: any free one (2525)\n"
+    "  -m DIR      mailboxes live here (./mail)\n"
+    "  -d DOMAIN   accept mail for this domain; '*': for every domain\n"
+    "              (localhost, example.com and NAME)\n"
+    "  -n NAME     our host name (this host's)\n"
+    "  -s          strict: only mailboxes that exist already\n"
+    "  -u USER     after binding: chroot to DIR, become USER\n"
+    "  -z BYTES    largest message (26214400)\n"
+    "  -c N        sessions at one time, in all (256)\n"
+    "  -k N        sessions at one time from one client address (128)\n"
+    "  -t SECONDS  how long a client may take over one command (300)\n"
+    "  -i          serve one session on standard input and output\n"
+    "  -v          show each line of the dialogue\n"
+    "  -h          show this\n";
+
+/* Say why the server can't start, on one line, and end. */
+static NO_RETURN void die(int status, const char *format, ...) FORMAT_AT(2);
+static void die(int status, const char *format, ...)
+{
+    va_list args;
+
+    fputs("smtpd: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    if (status == EX_USAGE)
+        fputs(usage, stderr);
+    exit(status);
+}
+
+static NO_RETURN void help(void)
+{
+    fputs(usage, stdout);
+    puts("\nWhat a client can say:\n");
+    for (int i = 0; i < COMMANDS; i++)
+        if (commands[i].run != NULL)
+            printf("  %s %-*s %s (%s)\n", commands[i].verb, 25,
+                   commands[i].argument, commands[i].meaning,
+                   commands[i].section);
+    exit(fflush(stdout) == 0 ? EX_OK : EX_IOERR);
+}
+
+/* The value of an option that takes a number between least and most. */
+static long long number(char option, const char *text, long long least,
+                        long long most)
+{
+    char *end;
+    long long value;
+
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (!is_digit(*text) || *end != '\0' || errno != 0 || value < least ||
+        value > most)
+        die(EX_USAGE, "-%c: '%s' is not a number from %lld to %lld", option,
+            text, least, most);
+    return value;
+}
+
+/* -d, and -n: a domain, or for -n an address literal (RFC 5321 4.3.1). */
+static const char *domain_option(char option, const char *text)
+{
+    const char *end = option == 'n' && *text == '['
+                          ? parse_address_literal(text) : parse_domain(text);
+    bool good = end != NULL && *end == '\0' && end - text <= MAX_DOMAIN &&
+                (option == 'd' || !is_8bit(text, strlen(text)));
+
+    if (!good && !(option == 'd' && strcmp(text, "*") == 0))
+        die(EX_USAGE, "-%c: '%s' is not a domain name", option, text);
+    return text;
+}
+
+static void add_to(const char **list, int *count, int most, char option,
+                   const char *text)
+{
+    if (*count == most)
+        die(EX_USAGE, "-%c: can't be given more than %d times", option, most);
+    list[(*count)++] = text;
+}
+
+static void take_option(int option, const char *arg)
+{
+    switch (option) {
+    case 'l':
+        add_to(options.listen, &options.listen_count, MAX_LISTENERS, 'l', arg);
+        break;
+    case 'p': options.port = (int)number('p', arg, 0, 65535); break;
+    case 'm': options.mail_dir = arg; break;
+    case 'd':
+        add_to(options.domains, &options.domain_count, MAX_DOMAINS, 'd',
+               domain_option('d', arg));
+        break;
+    case 'n': options.name = domain_option('n', arg); break;
+    case 's': options.strict = true; break;
+    case 'u': options.user = arg; break;
+    case 'z':
+        options.max_message = number('z', arg, MIN_MAX_MESSAGE, 1LL << 40);
+        break;
+    case 'c': options.max_sessions = (int)number('c', arg, 1, MAX_SESSIONS);
+        break;
+    case 'k': options.max_per_client = (int)number('k', arg, 1, MAX_SESSIONS);
+        break;
+    case 't': options.timeout = (int)number('t', arg, 1, 86400); break;
+    case 'i': options.inetd = true; break;
+    case 'v': options.verbose = true; break;
+    case 'h': help();
+    case ':': die(EX_USAGE, "-%c needs a value", optopt);
+    default: die(EX_USAGE, "there is no option -%c", optopt);
+    }
+}
+
+/* Read the command line into options, and fill in what it leaves open. */
+static void take_options(int argc, char **argv)
+{
+    static char host[MAX_DOMAIN + 1];
+    int option;
+
+    while ((option = getopt(argc, argv, ":l:p:m:d:n:su:z:c:k:t:ivh")) != -1)
+        take_option(option, optarg);
+    if (optind < argc)
+        die(EX_USAGE, "'%s': no argument is expected here", argv[optind]);
+
+    if (options.name == NULL) {
+        const char *end;
+
+        options.name = "localhost";
+        if (gethostname(host, sizeof host - 1) == 0 &&
+            (end = parse_domain(host)) != NULL && *end == '\0' &&
+            !is_8bit(host, strlen(host)))
+            options.name = host;
+    }
+    if (options.domain_count == 0) {
+        options.domains[options.domain_count++] = "localhost";
+        options.domains[options.domain_count++] = "example.com";
+        options.domains[options.domain_count++] = options.name;
+    }
+}
+
+/* The log must never go to the client.  inetd gives us the connection as
+ * standard error too: then syslog is left. */
+static void choose_log(void)
+{
+    struct stat error, stream;
+
+    for (int fd = STDIN_FILENO; options.inetd && fd <= STDOUT_FILENO; fd++)
+        if (fstat(fd, &stream) == -1 || fstat(STDERR_FILENO, &error) == -1 ||
+            (error.st_dev == stream.st_dev && error.st_ino == stream.st_ino))
+            options.to_syslog = true;
+    if (options.to_syslog)
+        openlog("smtpd", LOG_PID | LOG_NDELAY, LOG_MAIL);
+}
+
+static void on_stop(int signal_number)
+{
+    (void)signal_number;
+    stopping = 1;
+}
+
+static void on_child(int signal_number)
+{
+    (void)signal_number;        /* it has ended pselect(): that is all */
+}
+
+/* Block the signals that matter, but in pselect().  SIGPIPE and SIGXFSZ are
+ * ignored: write() then says EPIPE or EFBIG, and that is dealt with. */
+static void set_up_signals(void)
+{
+    struct sigaction action;
+    sigset_t blocked;
+
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+    action.sa_handler = on_child;
+    sigaction(SIGCHLD, &action, NULL);
+    action.sa_handler = on_stop;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGCHLD);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigprocmask(SIG_BLOCK, &blocked, &signals_open);
+    sigdelset(&signals_open, SIGCHLD);
+    sigdelset(&signals_open, SIGTERM);
+    sigdelset(&signals_open, SIGINT);
+}
+
+/* Go into the mail directory; with -u, lock ourselves in there for good, as a
+ * user that can do no harm elsewhere. */
+static void enter_mail_dir(void)
+{
+    const struct passwd *user = NULL;
+    bool made = mkdir(options.mail_dir, 0700) == 0;
+
+    if (options.user != NULL && (user = getpwnam(options.user)) == NULL)
+        die(EX_USAGE, "-u: there is no user '%s'", options.user);
+    if (chdir(options.mail_dir) == -1)
+        die(EX_CANTCREAT, "%s: %s: make this directory, or name another with "
+            "-m", options.mail_dir, strerror(errno));
+    tzset();                    /* while the time zone can be found */
+    if (user != NULL) {
+        if (made && chown(".", user->pw_uid, user->pw_gid) == -1)
+            die(EX_CANTCREAT, "%s: %s: can't give it to %s", options.mail_dir,
+                strerror(errno), options.user);
+        if (initgroups(options.user, user->pw_gid) == -1 ||
+            chroot(".") == -1 || setgid(user->pw_gid) == -1 ||
+            setuid(user->pw_uid) == -1)
+            die(EX_NOPERM, "-u %s: %s: start as root, or leave out -u",
+                options.user, strerror(errno));
+        if (setuid(0) == 0)
+            die(EX_USAGE, "-u: %s is root: name another user", options.user);
+    }
+    if (access(".", W_OK | X_OK) == -1)
+        die(EX_CANTCREAT, "%s: %s: make it writable, or name another with -m",
+            options.mail_dir, strerror(errno));
+}
+
+/* Remove from one mailbox's tmp what no writer can still be at work on. */
+static void clean_tmp(const char *mailbox)
+{
+    char path[MAX_FILE_PATH];
+    const struct dirent *entry;
+    struct stat st;
+    DIR *directory;
+
+    file_path(path, mailbox, "tmp", "");
+    if ((directory = opendir(path)) == NULL)
+        return;
+    while ((entry = readdir(directory)) != NULL) {
+        file_path(path, mailbox, "tmp", entry->d_name);
+        if (lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+            st.st_mtime < time(NULL) - OLD_TMP_HOURS * 3600L)
+            unlink(path);
+    }
+    closedir(directory);
+}
+
+static void clean_mailboxes(void)
+{
+    const struct dirent *entry;
+    DIR *directory = opendir(".");
+
+    if (directory == NULL)
+        return;                 /* old files harm nothing */
+    while ((entry = readdir(directory)) != NULL)
+        if (entry->d_name[0] != '.')
+            clean_tmp(entry->d_name);
+    closedir(directory);
+}
+
+/* Listen on one address.  Returns false, with errno set, where that fails.
+ * With port 0 the kernel's choice is stored in *port. */
+static bool listen_on(struct server *server, const struct addrinfo *address,
+                      int *port, bool v6_only)
+{
+    struct sockaddr_storage bound;
+    socklen_t length = sizeof bound;
+    int fd = socket(address->ai_family, SOCK_STREAM, 0), on = 1;
+    int only = v6_only, error;
+
+    if (fd == -1)
+        return false;
+    if (address->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+
+    /* A client may be gone between pselect() and accept(), which then must
+     * not wait for the next one. */
+    errno = EMFILE;
+    if (fd < FD_SETSIZE && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
+        bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
+        listen(fd, SOMAXCONN) == 0 &&
+        getsockname(fd, (struct sockaddr *)&bound, &length) == 0) {
+        *port = ntohs(bound.ss_family == AF_INET6
+                          ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                          : ((struct sockaddr_in *)&bound)->sin_port);
+        server->listeners[server->listener_count++] = fd;
+        return true;
+    }
+    error = errno;
+    close(fd);
+    errno = error;
+    return false;
+}
+
+/* Open every listener, all on the same port.  Where the kernel may choose it,
+ * its choice can be taken on the next address: then choose again. */
+static void open_listeners(struct server *server)
+{
+    static const char *const usual[] = { "127.0.0.1", "::1" };
+    bool by_default = options.listen_count == 0;
+    int count = by_default ? 2 : options.listen_count, tries = 20;
+    const char *const *names = by_default ? usual : options.listen;
+    bool v6_only = false;
+
+    for (int i = 0; i < count; i++)
+        if (strchr(names[i], ':') == NULL)
+            v6_only = true;     /* or :: would take IPv4's port as well */
+
+    for (int i = 0, port = options.port; i < count; i++) {
+        struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                                  .ai_socktype = SOCK_STREAM };
+        struct addrinfo *address;
+        char text[16];
+
+        snprintf(text, sizeof text, "%d", port);
+        if (getaddrinfo(names[i], text, &hints, &address) != 0)
+            die(EX_USAGE, "-l: '%s' is not an IP address", names[i]);
+        if (!listen_on(server, address, &port, v6_only)) {
+            int error = errno;
+
+            if (error == EADDRINUSE && options.port == 0 && i > 0 && tries--) {
+                while (server->listener_count > 0)
+                    close(server->listeners[--server->listener_count]);
+                i = -1;
+                port = 0;
+            } else if (!by_default || i == 0 || error == EADDRINUSE ||
+                       error == EACCES)
+                die(error == EACCES ? EX_NOPERM : EX_UNAVAILABLE,
+                    "%s port %d: %s: name another port with -p, or another "
+                    "address with -l", names[i], port, strerror(error));
+        }
+        freeaddrinfo(address);
+    }
+}
+
+/* RFC 5321 4.5.4.2: ready for clients, and the operator is told. */
+static void say_ready(const struct server *server)
+{
+    for (int i = 0; i < server->listener_count; i++) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof address;
+        char host[NI_MAXHOST], port[NI_MAXSERV];
+
+        if (getsockname(server->listeners[i], (struct sockaddr *)&address,
+                        &length) == 0 &&
+            getnameinfo((struct sockaddr *)&address, length, host, sizeof host,
+                        port, sizeof port,
+                        NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+            fprintf(stderr, strchr(host, ':') != NULL
+                                ? "smtpd: listening on [%s] port %s\n"
+                                : "smtpd: listening on %s port %s\n",
+                    host, port);
+    }
+}
+
+/* -i: the client is on standard input.  tcpserver and its kin, which may give
+ * us pipes, tell its address in TCPREMOTEIP. */
+static NO_RETURN void serve_stdin(void)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    const char *remote = getenv("TCPREMOTEIP");
+    struct ip client = { .known = false };
+
+    memset(&address, 0, sizeof address);
+    if (getpeername(STDIN_FILENO, (struct sockaddr *)&address, &length) == 0)
+        client = ip_of(&address);
+    if (!client.known && remote != NULL)
+        client = ip_from_text(remote);
+    serve(&client, NULL);
+    abort();                    /* serve() does not return */
+}
+
+int main(int argc, char **argv)
+{
+    static struct server server;
+    int fd;
+
+    /* A descriptor that is closed now would be given to the next file that is
+     * opened, and the log be written into someone's mail. */
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd != -1 && fd <= STDERR_FILENO);
+    if (fd == -1)
+        die(EX_OSERR, "/dev/null: %s", strerror(errno));
+    close(fd);
+
+    take_options(argc, argv);
+    umask(077);
+    set_up_signals();
+    choose_log();
+    if (!options.inetd)
+        open_listeners(&server);
+    enter_mail_dir();
+    if (options.inetd)
+        serve_stdin();
+    clean_mailboxes();
+    say_ready(&server);
+    run_server(&server);
+    return EX_OK;
+}

@@ -1,0 +1,407 @@
+#!/usr/bin/env bats
+# shellcheck disable=SC2154 # run --separate-stderr sets stderr_lines
+# The command line: options, exit codes, what is said at the start, and make.
+
+load helpers
+
+# smtpd with these arguments must say one line that holds WORD, then the usage,
+# and exit 64.
+misused() { # WORD ARGUMENTS...
+    local word=$1
+    shift
+    run -64 --separate-stderr timeout 5 "$SMTPD" "$@"
+    [ -z "$output" ]
+    [[ ${stderr_lines[0]} == "smtpd: "*"$word"* ]]
+    [[ ${stderr_lines[1]} == [Uu]sage:* ]]
+}
+
+# It must say one line, with each WORD in it and nothing more, and exit CODE.
+cannot() { # CODE WORDS COMMAND...
+    local code=$1 words=$2 word
+    shift 2
+    run "-$code" --separate-stderr timeout 5 "$@"
+    [ -z "$output" ]
+    [ "${#stderr_lines[@]}" -eq 1 ]
+    for word in smtpd: $words; do
+        [[ $stderr == *"$word"* ]]
+    done
+}
+
+# RCPT TO this address must get a reply that begins so.
+rcpt() { # ADDRESS CODE
+    dialogue <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<$1>
+S: $2 ...
+C: QUIT
+S: 221 ...
+END
+}
+
+as_nobody() {
+    [ "$(id -u)" -eq 0 ] || { "$@" && return; }
+    need setpriv
+    # The test's folder can't be reached from above, but from where we are.
+    chmod 755 .
+    setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+}
+
+@test "-h: the usage on standard output, each option in it" {
+    run -0 --separate-stderr "$SMTPD" -h
+    [ -z "$stderr" ]
+    [[ ${lines[0]} == [Uu]sage:*smtpd* ]]
+    for option in l p m d n s u z c k t i v h; do
+        grep -qE -- "^ *-$option" <<<"$output"
+    done
+}
+
+@test "-h: no line is longer than 80 columns" {
+    run -0 "$SMTPD" -h
+    run ! grep -qE '.{81}' <<<"$output"
+}
+
+@test "an unknown option, a stray argument, a value left out: exit 64" {
+    misused x -x
+    misused stray stray
+    misused stray -v stray
+    misused stray -- stray
+    misused -p -p
+    misused -m -v -m
+}
+
+@test "-p: a number from 0 to 65535, or exit 64" {
+    for value in '' x 25x -1 65536 99999999999999999999 0x19 ' 25' +25 2.5; do
+        misused -p -p "$value"
+    done
+}
+
+@test "-z: a number from 65536 on, or exit 64" {
+    for value in '' x 65535 0 -65536 64k 99999999999999999999; do
+        misused -z -z "$value"
+    done
+}
+
+@test "-c, -k and -t: a number from 1 on, or exit 64" {
+    for option in -c -k -t; do
+        for value in '' x 0 -1 1x 99999999999999999999; do
+            misused "$option" "$option" "$value"
+        done
+    done
+}
+
+@test "-n and -d: a host name, or exit 64" {
+    misused -n -n ''
+    misused -n -n 'two words'
+    misused -n -n $'a\r\nb'
+    misused -n -n "$(printf 'x%.0s' {1..300})"
+    misused -d -d ''
+    misused -d -d 'bob@example.com'
+    misused -d -d 'two words'
+}
+
+@test "-l: an address, or exit 64" {
+    misused -l -l ''
+    misused -l -l 'not an address'
+    misused -l -l 1.2.3.4.5
+}
+
+@test "-p: a port in use gets one line and exit 69" {
+    serve
+    cannot 69 "127.0.0.1 $PORT use" "$SMTPD" -l 127.0.0.1 -p "$PORT"
+}
+
+@test "-l: an address which is not ours gets one line and exit 69" {
+    # RFC 5737 keeps this address for documents: no machine has it.
+    cannot 69 "192.0.2.1 assign" "$SMTPD" -l 192.0.2.1 -p 0
+}
+
+@test "-p: a port that only root may bind gets one line and exit 77" {
+    [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)" -gt 25 ] ||
+        skip "everybody may bind port 25 here"
+    cp "$SMTPD" smtpd
+    mkdir -m 777 mail
+    cannot 77 "127.0.0.1 25 denied" as_nobody ./smtpd -l 127.0.0.1 -p 25
+}
+
+@test "-m: a directory that can't be made gets one line and exit 73" {
+    : >file
+    cannot 73 "file/mail" "$SMTPD" -l 127.0.0.1 -p 0 -m file/mail
+    cannot 73 "no/such/parent" "$SMTPD" -l 127.0.0.1 -p 0 -m no/such/parent
+    cannot 73 "file" "$SMTPD" -l 127.0.0.1 -p 0 -m file
+}
+
+@test "-m: a directory one may not write to gets one line and exit 73 or 77" {
+    cp "$SMTPD" smtpd
+    mkdir -m 755 closed
+    [ "$(id -u)" -eq 0 ] || chmod 555 closed
+    run --separate-stderr as_nobody ./smtpd -l 127.0.0.1 -p 0 -m closed/mail
+    [ "$status" -eq 73 ] || [ "$status" -eq 77 ]
+    [[ ${#stderr_lines[@]} -eq 1 && $stderr == "smtpd: "*closed/mail*denied* ]]
+}
+
+@test "-u: needs root, and a user who exists" {
+    cp "$SMTPD" smtpd
+    mkdir -m 777 mail
+    cannot 77 "-u root" as_nobody ./smtpd -l 127.0.0.1 -p 0 -u root
+    [ "$(id -u)" -eq 0 ] || skip "the rest needs root"
+    run --separate-stderr "$SMTPD" -l 127.0.0.1 -p 0 -u no-such-user
+    [[ $status -ge 64 && $status -le 78 && ${stderr_lines[0]} == *no-such-user* ]]
+}
+
+@test "-u: chroot to -m and another user, for good" {
+    [ "$(id -u)" -eq 0 ] && [ -r /proc/self/status ] || skip "needs root and Linux"
+    mkdir mail && chown 65534:65534 mail
+    serve -u nobody
+    # Real, effective, saved, file system: none is root's. No other groups.
+    for id in Uid Gid; do
+        [ "$(awk "/^$id:/ { print \$2, \$3, \$4, \$5 }" "/proc/$SERVER/status" | tr ' ' '\n' | sort -u)" = 65534 ]
+    done
+    [ "$(awk '/^Groups:/ { $1 = ""; print $0 + 0 }' "/proc/$SERVER/status")" = 65534 ] ||
+        [ -z "$(sed -n 's/^Groups:[ \t]*//p' "/proc/$SERVER/status")" ]
+    [ "/proc/$SERVER/root" -ef mail ]
+    [ "/proc/$SERVER/cwd" -ef mail ]
+    letter bob
+    [ "$(mail_count bob)" -eq 1 ]
+    [ "$(find mail/bob -user nobody | wc -l)" -eq 5 ]
+}
+
+# Send one message to this user.
+letter() {
+    dialogue <<END
+S: 220 ...
+C: EHLO me
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<$1@mail.example.com>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: Subject: hello
+C:
+C: hello
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 2.0.0 ...
+END
+}
+
+@test "the ready line is the first and only one, and names the port" {
+    serve
+    [ "$(cat log)" = "smtpd: listening on 127.0.0.1 port $PORT" ]
+}
+
+@test "-p 0: the kernel's port is the same on every address" {
+    serve -l 127.0.0.1 -l 127.0.0.2 -l ::1
+    wait_until has_lines 3
+    for address in 127.0.0.1 127.0.0.2 '[::1]'; do
+        grep -Fqx "smtpd: listening on $address port $PORT" log
+    done
+    for address in 127.0.0.1 127.0.0.2 ::1; do
+        HOST=$address dialogue <<<'S: 220 mail.example.com ESMTP...'
+    done
+}
+
+has_lines() { [ "$(wc -l <log)" -ge "$1" ]; }
+
+@test "-l: left out, it is 127.0.0.1 and ::1" {
+    start "$SMTPD" -p 0
+    wait_until has_lines 2
+    [ "$(sort log)" = "smtpd: listening on 127.0.0.1 port $PORT
+smtpd: listening on [::1] port $PORT" ]
+    dialogue <<<"S: 220 $(hostname) ESMTP..."
+    HOST=::1 dialogue <<<"S: 220 $(hostname) ESMTP..."
+}
+
+@test "-l: left out, a machine without IPv6 listens on IPv4 alone, silently" {
+    unshare -n true 2>/dev/null || skip "needs a network namespace of its own"
+    # shellcheck disable=SC2016
+    start unshare -n sh -c 'ip link set lo up &&
+        echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6 && exec "$0" -p 0' "$SMTPD"
+    [ "$(cat log)" = "smtpd: listening on 127.0.0.1 port $PORT" ]
+}
+
+@test "-n: the greeting, EHLO and Received have this name, and it is a domain" {
+    serve -n mx.example.net
+    dialogue <<'END'
+S: 220 mx.example.net ESMTP...
+C: HELO me
+S: 250 mx.example.net ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<bob@mx.example.net>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    [[ $(field Received "$(message bob)") == *" by mx.example.net "* ]]
+}
+
+@test "-d: left out, it is localhost, example.com and the -n name" {
+    serve -n mx.example.net
+    rcpt bob@localhost "250 2.1.5"
+    rcpt bob@EXAMPLE.com "250 2.1.5"
+    rcpt bob@mx.example.net "250 2.1.5"
+    rcpt bob@example.net "550 5.7.1"
+    rcpt bob@a.example.com "550 5.7.1"
+}
+
+@test "-d: the first replaces the defaults, others add to it" {
+    serve -d One.example -d two.example
+    rcpt bob@one.example "250 2.1.5"
+    rcpt bob@TWO.example "250 2.1.5"
+    rcpt bob@localhost "550 5.7.1"
+    rcpt bob@example.com "550 5.7.1"
+    rcpt bob@mail.example.com "550 5.7.1"
+}
+
+@test "-d '*': every domain, but no address literal of somebody else" {
+    serve -d '*'
+    rcpt bob@anywhere.example "250 2.1.5"
+    rcpt bob@localhost "250 2.1.5"
+    rcpt 'bob@[127.0.0.1]' "250 2.1.5"
+    rcpt 'bob@[192.0.2.1]' "550 5.7.1"
+}
+
+@test "-m: mail lies there; left out, in ./mail" {
+    start "$SMTPD" -l 127.0.0.1 -p 0 -n mail.example.com
+    letter bob
+    [ "$(mail_count bob)" -eq 1 ]
+    end_server
+    serve -m "$PWD/other folder"
+    letter carol
+    [ "$(ls -d 'other folder'/carol/new/*)" ]
+    [ ! -e mail/carol ]
+}
+
+@test "-z: SIZE and the limit; left out, 26214400" {
+    serve -z 65536
+    dialogue <<'END'
+S: 220 ...
+C: EHLO me
+S: 250-...
+S: 250-SIZE 65536
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:<> SIZE=65537
+S: 552 5.3.4 ...
+C: MAIL FROM:<> SIZE=65536
+S: 250 2.1.0 ...
+END
+    printf 'EHLO me\r\n' | talk >out
+    grep -q $'^250-SIZE 26214400\r$' out
+}
+
+@test "-s: only mailboxes that exist; without it they are made" {
+    mkdir -p mail/bob
+    serve -s
+    rcpt bob@localhost "250 2.1.5"
+    rcpt carol@localhost "550 5.1.1"
+    rcpt Postmaster@localhost "250 2.1.5"
+    end_server
+    serve
+    rcpt carol@localhost "250 2.1.5"
+}
+
+@test "-t: a client that takes longer over a command is turned out" {
+    serve -t 1
+    SECONDS=0
+    dialogue <<'END'
+S: 220 ...
+X: NOO
+S: 421 4.4.2 ...
+E:
+END
+    [ "$SECONDS" -le 5 ]
+}
+
+@test "-i: one session on standard input and output, then exit 0" {
+    run -0 --separate-stderr "$SMTPD" -i -m mail -n mx.example.net <<<$'NOOP\r\nQUIT\r'
+    [ "$output" = $'220 mx.example.net ESMTP'"${lines[0]#220 mx.example.net ESMTP}"$'\n'"${lines[1]}"$'\n'"${lines[2]}" ]
+    [[ ${lines[1]} == "250 2.0.0 "*$'\r' && ${lines[2]} == "221 2.0.0 "*$'\r' ]]
+    [[ $stderr != *listening* && $stderr == *"smtpd["*"]: "* ]]
+}
+
+@test "-i: with standard error closed no log line gets into a message" {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
+        'RCPT TO:<bob@elsewhere.example>' DATA 'one line' . NOOP QUIT |
+        "$SMTPD" -i -v -m mail -n mx.example.net >out 2>&-
+    [ "$(tail -n 1 "$(message bob)")" = 'one line' ]
+    run ! grep -q 'smtpd\[' "$(message bob)" out
+}
+
+@test "-v: shows each line, both ways; left out, none" {
+    serve -v
+    letter bob
+    for line in 'S: 220 mail.example.com' 'C: EHLO me' 'C: Subject: hello' 'C: .' 'S: 221 2.0.0'; do
+        grep -Fq "$line" log
+    done
+    end_server
+    serve
+    letter bob
+    run ! grep -qE '[CS]: ' log
+}
+
+@test "options can be written together, with and without a space" {
+    mkdir -p mail/bob
+    start "$SMTPD" -svl127.0.0.1 -p0 -n mail.example.com -mmail
+    rcpt bob@localhost "250 2.1.5"
+    rcpt carol@localhost "550 5.1.1"
+    grep -q 'C: HELO me' log
+}
+
+# A copy of the sources, to build there.
+sources() {
+    unset MAKEFLAGS MFLAGS MAKELEVEL
+    cp "$ROOT/Makefile" "$ROOT/smtpd.c" .
+}
+
+@test "make install: heeds DESTDIR and PREFIX" {
+    sources
+    make CFLAGS=-O0 install DESTDIR="$PWD/stage" PREFIX=/opt/x
+    [ "$(find stage -type f)" = stage/opt/x/bin/smtpd ]
+    stage/opt/x/bin/smtpd -h | grep -q -- -p
+    make -n install | grep -q '[ ]./usr/local/bin'
+}
+
+@test "make: shows one command, leaves one file; make clean leaves the mail" {
+    sources
+    mkdir -p mail/bob/new && : >mail/bob/new/1
+    run -0 make CFLAGS=-O0
+    [ "${#lines[@]}" -eq 1 ]
+    [ "$(find . -name 'smtpd*' | sort)" = $'./smtpd\n./smtpd.c' ]
+    make clean
+    [ ! -e smtpd ] && [ -e mail/bob/new/1 ]
+}
+
+@test "make: hardening which the compiler does not know is left out" {
+    sources
+    make CFLAGS=-O0 HARDENING='-fno-such-thing -fstack-protector-strong'
+    ./smtpd -h >help
+    run -0 make -n help
+    run -0 make help
+    for target in all run test check install clean help; do
+        [[ $output == *"make $target:"* ]]
+    done
+}
+
+@test "smtpd.c builds alone, as C99, without a warning" {
+    "${CC:-cc}" -std=c99 -Wall -Wextra -Wpedantic -Werror -o smtpd "$ROOT/smtpd.c"
+    ./smtpd -h | grep -q -- -p
+}

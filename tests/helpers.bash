@@ -1,0 +1,297 @@
+# shellcheck shell=bash
+# What the tests share. A test file begins:   #!/usr/bin/env bats
+#                                             load helpers
+# Each test runs in a folder of its own, which bats removes, with a server of
+# its own on a port of its own; the mail lies in mail/, the server's log in log.
+#
+#   serve [OPTIONS]    start smtpd there; sets PORT (exported) and SERVER, its pid.
+#                      Options given are added to -m mail -n mail.example.com
+#                      and, when there is no -l among them, -l 127.0.0.1
+#   start COMMAND...   the same for a command line of one's own
+#   end_server [SIG]   send SIG (TERM) and wait; returns the server's exit status
+#   dialogue <<'END'   play a conversation in lock step with the server on $PORT:
+#       C: text          send this line with CRLF. C: lines which follow one
+#                        another go out together, in one write
+#       S: 250 ...       the next reply line must be this; "..." stands for any
+#                        text. It must end in CRLF, be printable ASCII and at
+#                        most 512 octets long. Every reply line must be named
+#       X: text\r\0\xFF  send what printf %b makes of this, no line end added
+#       $: command       run a shell command, which must succeed
+#       E:               the server must have closed, with nothing more said.
+#                        A last S: line of 221 or 421 implies it
+#       # or nothing     a comment, an empty line: skipped
+#     dialogue --lf      C: lines end in LF, as plain nc has it
+#     dialogue --to COMMAND...   talk to this command's pipes, not to $PORT;
+#                        for instance: dialogue --to "$SMTPD" -i -m mail <<'END'
+#     At the end our side of the connection is closed, and nothing more may come.
+#     HOST=::1 dialogue  another address. WAIT=3 dialogue: seconds a reply may take
+#     A $: command sees our end's pid as $client
+#   sessions           the pids of the server's children, dead ones too
+#   no_sessions        whether there are none: wait_until no_sessions
+#   send_raw           pour standard input into nc, print all that came back
+#   talk [OPTIONS]     pour it into smtpd -i on two pipes, print all that came back
+#   wait_until COMMAND...   try again until it succeeds, for at most 10 seconds
+#   mail_count USER    how many messages lie in mail/USER/new
+#   message USER [N]   the path of the Nth (1) of them, oldest first
+#   body FILE          a message from its first empty line on
+#   field NAME FILE    each header field of that name, a line each, unfolded
+#   py [ARGS] <<'END'  run a Python program, for what nc can't do
+#   need COMMAND...    skip the test where one of these isn't installed
+#
+# A test ends by stopping its servers. It fails if one had crashed, took over 5
+# seconds to go, or left a sanitizer's complaint in a file log*.
+
+bats_require_minimum_version 1.5.0
+
+# CDPATH and symbolic links must not matter: this is the folder above tests/.
+ROOT=$(CDPATH='' cd "$BATS_TEST_DIRNAME/.." && pwd -P)
+SMTPD=${SMTPD:-$ROOT/smtpd}
+# Not a slow stand-in for python3 from a home directory, where there is a choice.
+PYTHON=${PYTHON:-$(command -v /usr/bin/python3 || echo python3)}
+export ROOT SMTPD PYTHON
+
+# NC_EOF is nc which passes the end of its input on as a half-close.
+if [ -z "${NC_EOF-}" ]; then
+    case $(nc -h 2>&1) in
+    *-N*hutdown*) NC_EOF='nc -N' ;;
+    *'-q secs'*) NC_EOF='nc -q 10' ;;
+    *) NC_EOF=nc ;;
+    esac
+    export NC_EOF
+fi
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    SERVERS=
+}
+
+teardown() {
+    local fault=0 SERVER
+    for SERVER in $SERVERS; do
+        end_server TERM || {
+            echo "smtpd $SERVER ended with status $?; the log:"
+            tail -n 30 log
+            fault=1
+        }
+    done
+    if grep -E 'ERROR: [A-Za-z]+Sanitizer|runtime error:' log* 2>/dev/null; then
+        fault=1
+    fi
+    return "$fault"
+}
+
+serve() {
+    case " $* " in
+    *' -l'*) ;;
+    *) set -- -l 127.0.0.1 "$@" ;;
+    esac
+    start "$SMTPD" -p 0 -m mail -n mail.example.com "$@"
+}
+
+start() {
+    : >log
+    # bats would wait for whoever holds its descriptors 3 and 4.
+    "$@" </dev/null >>log 2>&1 3>&- 4>&- &
+    SERVER=$!
+    SERVERS="$SERVERS $SERVER"
+    wait_until is_ready
+    export PORT SERVER
+    [ -n "$PORT" ] || { cat log && return 1; }
+}
+
+# The ready line has come, to its end; or the server has gone, and it never will.
+is_ready() {
+    local line
+    PORT=
+    while read -r line; do
+        case $line in
+        'smtpd: listening on '*' port '*) PORT=${line##* } && return ;;
+        esac
+    done <log
+    gone "$SERVER"
+}
+
+end_server() {
+    local pid=$SERVER status=0
+    SERVERS=${SERVERS/ $pid/}
+    kill -s "${1:-TERM}" "$pid" 2>/dev/null || : # it may have gone: wait knows
+    if ! WAIT=5 wait_until gone "$pid"; then
+        # shellcheck disable=SC2046
+        kill -9 "$pid" $(sessions) 2>/dev/null || :
+    fi
+    wait "$pid" 2>/dev/null || status=$?
+    return "$status"
+}
+
+sessions() {
+    ps -A -o ppid= -o pid= | awk -v p="$SERVER" '$1 == p { print $2 }'
+}
+
+no_sessions() { [ -z "$(sessions)" ]; }
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+wait_until() {
+    local end=$((SECONDS + ${WAIT:-10} + 1))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || {
+            echo "waited in vain for: $*"
+            return 1
+        }
+        sleep 0.01
+    done
+}
+
+# A subshell, for its own descriptors, and without bats' trap for each command,
+# which is slow.
+dialogue() (
+    trap - DEBUG ERR
+    set +eET
+    LC_ALL=C
+    cr=$'\r' eol='\r\n' pending='' shown='' number=0 script=() command=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --lf) eol='\n' ;;
+        --crlf) eol='\r\n' ;;
+        --to) shift && command=("$@") && break ;;
+        *) echo "dialogue: what is $1?" && exit 2 ;;
+        esac
+        shift
+    done
+    last=
+    while IFS= read -r line || [ -n "$line" ]; do
+        script[number]=$line
+        number=$((number + 1))
+        case $line in '' | '#'* | '$:'*) ;; *) last=$line ;; esac
+    done
+    if [ ${#command[@]} -eq 0 ]; then
+        # Only a plain nc leaves it to the server to close first. Not to lose
+        # what it has not sent yet, nc must not be killed: else it half-closes.
+        case $last in
+        E:* | 'S: 221'[\ .]* | 'S: 421'[\ .]*) command=(nc) ;;
+        *) read -r -a command <<<"$NC_EOF" ;;
+        esac
+        command+=("${HOST:-127.0.0.1}" "$PORT")
+    fi
+
+    pipe=$BATS_TEST_TMPDIR/.dialogue.$RANDOM$RANDOM
+    mkfifo "$pipe.in" "$pipe.out" || exit
+    "${command[@]}" <"$pipe.in" >"$pipe.out" 2>>log 3>&- 4>&- &
+    client=$!
+    exec 8>"$pipe.in" 9<"$pipe.out"
+    trap '' PIPE
+    trap 'kill "$client" 2>/dev/null' EXIT
+
+    fault() { # WANTED GOT
+        echo "$at: wanted $1, got $2"
+        echo "the dialogue up to there:"
+        printf '%b' "$shown"
+        exit 1
+    }
+    # A reply line, in $got; what stands for it in messages, in $seen.
+    hear() {
+        got='' began=$SECONDS
+        if IFS= read -r -t "${WAIT:-10}" -u 9 got; then
+            seen="\"${got%"$cr"}\""
+            return 0
+        fi
+        seen='the end of the connection'
+        [ $((SECONDS - began)) -lt "${WAIT:-10}" ] || seen="nothing in time"
+        [ -z "$got" ] || seen="\"$got\" and then $seen"
+        return 1
+    }
+    # In one write, so that nc makes one packet of it: bash writes line by line.
+    say() {
+        case ${pending%"$eol"} in
+        '') [ -z "$pending" ] || printf '%b' "$pending" >&8 ;;
+        *\\*) printf '%b' "$pending" >"$pipe.say" && cat "$pipe.say" >&8 ;;
+        *) printf '%b' "$pending" >&8 ;;
+        esac 2>/dev/null
+        pending=
+    }
+    expect() { # REPLY
+        hear || fault "\"$1\"" "$seen"
+        shown+="S: ${got//\\/\\\\}\n"
+        case $got in
+        *[!\ -~]*"$cr") fault "\"$1\" in printable ASCII" "$(printf %q "$got")" ;;
+        *"$cr") ;;
+        *) fault "\"$1\" with CRLF" "$(printf %q "$got")" ;;
+        esac
+        [ ${#got} -le 511 ] || fault "at most 512 octets" "$((${#got} + 1))"
+        pattern=${1//\\/\\\\} pattern=${pattern//\*/\\*} pattern=${pattern//\?/\\?}
+        pattern=${pattern//\[/\\[} pattern=${pattern//\(/\\(}
+        pattern=${pattern//.../*}
+        # shellcheck disable=SC2053
+        [[ ${got%"$cr"} == $pattern ]] || fault "\"$1\"" "$seen"
+    }
+    expect_end() {
+        exec 8>&-
+        if hear || [ -n "$got" ]; then fault "no more" "$seen"; fi
+        [ "$seen" = 'the end of the connection' ] || fault "the end" "$seen"
+        wait "$client"
+        [ $? -le 128 ] || fault "${command[0]} to live" "a signal"
+    }
+
+    number=0
+    for line in "${script[@]}"; do
+        number=$((number + 1)) at="line $number"
+        text=${line#??} text=${text# }
+        case $line in C:* | X:*) ;; *) say ;; esac
+        case $line in
+        '' | '#'*) ;;
+        C:*) pending+=${text//\\/\\\\}$eol shown+="C: ${text//\\/\\\\}\n" ;;
+        X:*) say && shown+="X: ${text//\\/\\\\}\n" pending=$text && say ;;
+        S:*) expect "$text" ;;
+        E:*) expect_end ;;
+        '$:'*) eval "$text" || fault "success of $text" "status $?" ;;
+        *) fault "C:, S:, X:, E:, \$: or #" "$line" ;;
+        esac
+    done
+    at='after the last line'
+    say
+    case $last in E:*) ;; *) expect_end ;; esac
+)
+
+send_raw() {
+    # shellcheck disable=SC2086
+    bounded $NC_EOF "${HOST:-127.0.0.1}" "$PORT"
+}
+
+talk() { bounded "$SMTPD" -i -m mail -n mail.example.com "$@" 2>>log 3>&- 4>&-; }
+
+# Not every system has timeout(1).
+bounded() {
+    if command -v timeout >/dev/null; then timeout 60 "$@"; else "$@"; fi
+}
+
+mail_count() {
+    local files=("mail/$1/new"/*)
+    if [ -e "${files[0]}" ]; then echo ${#files[@]}; else echo 0; fi
+}
+
+message() {
+    # Names begin with the time of day, but not with digits of equal number.
+    local files
+    files=$(find "mail/$1/new" -type f -exec ls -rt {} +) || return
+    files=$(sed -n "${2:-1}p" <<<"$files")
+    [ -n "$files" ] && echo "$files"
+}
+
+body() { sed '1,/^$/d' "$1"; }
+
+field() {
+    sed '/^$/q' "$2" | awk -v name="$1:" '
+        /^[ \t]/ { if (on) text = text $0; next }
+        on { print text }
+        { on = index(tolower($0), tolower(name)) == 1; text = $0 }
+        END { if (on) print text }'
+}
+
+py() { "$PYTHON" -I - "$@"; }
+
+need() {
+    local each
+    for each in "$@"; do
+        command -v "$each" >/dev/null || skip "$each is not installed"
+    done
+}
