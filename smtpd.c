@@ -73,6 +73,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef PIPE_BUF                /* POSIX: left out where it is not fixed */
+#define PIPE_BUF _POSIX_PIPE_BUF
+#endif
+
 #define VERSION "1.0"
 
 /* ------------------------------------------------------------------------
@@ -234,8 +238,9 @@ static sigset_t signals_open;
  * Dispatch, the 503 and 501 replies, HELP and -h are all made from it.
  * --------------------------------------------------------------------- */
 
-/* Does what one verb asks.  arg is what follows the verb, "" if nothing does.
- * Order has been checked.  Returns NULL, having replied, or the refusal. */
+/* Does what one verb asks.  arg is what follows the verb and, for MAIL and
+ * RCPT, the colon; "" if nothing does.  Order has been checked.  Returns NULL,
+ * having replied, or the refusal. */
 typedef const char *handler(struct session *s, const char *arg);
 
 static handler cmd_ehlo, cmd_helo, cmd_mail, cmd_rcpt, cmd_data, cmd_rset,
@@ -322,10 +327,11 @@ static const char *parse_address_literal(const char *p);
 static const char *find_domain(const char *mailbox);
 static bool is_utf8(const char *p, size_t length);
 static bool is_8bit(const char *p, size_t length);
+static bool is_let_dig(char c);
 
 /* 8: keeping the mail */
 static bool disk_has(long long octets);
-static bool mailbox_exists(const char *mailbox);
+static bool is_directory(const char *path);
 static int make_mailbox_name(char *name, size_t size, const char *local_part);
 static void begin_message(struct session *s);
 static void append(struct session *s, const char *octets, size_t length);
@@ -460,7 +466,8 @@ static const char *obey(struct session *s)
 {
     const struct command *command = find_command(s->line);
     const char *arg = s->line + strcspn(s->line, " ");
-    const char *refusal;
+    const char *colon, *refusal;
+    size_t keyword;
 
     arg += strspn(arg, " ");
     if (has_stray_octet(s))
@@ -473,12 +480,16 @@ static const char *obey(struct session *s)
     if ((command->states & IN(state_of(s))) == 0)
         return out_of_order(s, command);
 
-    /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument. */
+    /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument.  4.1.1.2,
+     * 4.1.1.3: MAIL's begins with FROM:, and RCPT's with TO:. */
+    colon = strchr(command->argument, ':');
+    keyword = colon != NULL ? (size_t)(colon + 1 - command->argument) : 0;
     if ((*arg != '\0' && *command->argument == '\0') ||
-        (*arg == '\0' && strchr("[", *command->argument) == NULL))
+        (*arg == '\0' && strchr("[", *command->argument) == NULL) ||
+        strncasecmp(arg, command->argument, keyword) != 0)
         refusal = bad_argument(s, command);
     else
-        refusal = command->run(s, arg);
+        refusal = command->run(s, arg + keyword);
 
     if (refusal != NULL && command->run == cmd_rcpt)
         s->transaction.rcpt_refused = true;
@@ -663,6 +674,19 @@ static bool is_word(const char *word, size_t length, const char *wanted)
     return strlen(wanted) == length && strncasecmp(word, wanted, length) == 0;
 }
 
+/* esmtp-param   = esmtp-keyword ["=" esmtp-value]
+ * esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
+ * esmtp-value   = 1*(%d33-60 / %d62-126) */
+static bool is_parameter(const char *word, size_t key, size_t length)
+{
+    for (size_t i = 0; i < key; i++)
+        if (!is_let_dig(word[i]) && (word[i] != '-' || i == 0))
+            return false;
+    return key > 0 && key + 1 != length &&
+           (key == length || memchr(word + key + 1, '=', length - key - 1)
+                                 == NULL);
+}
+
 /* One parameter, of length octets.  Returns the refusal, or NULL. */
 static const char *take_parameter(const char *word, size_t length,
                                   struct mail_parameters *found)
@@ -674,6 +698,8 @@ static const char *take_parameter(const char *word, size_t length,
     const char *value = equals != NULL ? equals + 1 : word + length;
     size_t value_length = (size_t)(word + length - value);
 
+    if (!is_parameter(word, key, length))
+        return malformed;
     if (is_word(word, key, "SIZE")) {
         if (found->size >= 0)
             return malformed;
@@ -734,14 +760,10 @@ static const char *check_8bit(const char *path, size_t length, bool utf8,
 static const char *cmd_mail(struct session *s, const char *arg)
 {
     struct mail_parameters parameters = { .size = -1 };
-    const char *path = arg + strlen("FROM:"), *end, *mailbox, *refusal;
-
-    if (strncasecmp(arg, "FROM:", strlen("FROM:")) != 0)
-        return "501 5.1.7 Say it so: MAIL FROM:<path> (RFC 5321 4.1.1.2)";
+    const char *path = arg + strspn(arg, " "), *end, *mailbox, *refusal;
 
     /* RFC 5321 3.3: no spaces around the colon.  So many people and programs
-     * put one there that it is let pass. */
-    path += strspn(path, " ");
+     * put one there that it has been let pass. */
     if ((end = parse_reverse_path(path, &mailbox)) == NULL)
         return "501 5.1.7 A path is <local-part@domain>, or <> "
                "(RFC 5321 4.1.2)";
@@ -801,7 +823,7 @@ static const char *add_recipient(struct session *s, const char *path)
     /* RFC 5321 4.5.1: postmaster is there even where nobody else is. */
     if (found.mailbox[0] == '\0' ||
         (options.strict && strcmp(found.mailbox, "postmaster") != 0 &&
-         !mailbox_exists(found.mailbox)))
+         !is_directory(found.mailbox)))
         return "550 5.1.1 No such mailbox (RFC 5321 3.3)";
 
     for (size_t i = 0; i < t->recipients; i++)
@@ -818,12 +840,9 @@ static const char *add_recipient(struct session *s, const char *path)
 
 static const char *cmd_rcpt(struct session *s, const char *arg)
 {
-    const char *path = arg + strlen("TO:"), *end, *mailbox, *refusal;
+    const char *path = arg + strspn(arg, " "), *end, *mailbox, *refusal;
     char copy[MAX_PATH + 1];
 
-    if (strncasecmp(arg, "TO:", strlen("TO:")) != 0)
-        return "501 5.1.3 Say it so: RCPT TO:<path> (RFC 5321 4.1.1.3)";
-    path += strspn(path, " ");          /* as in cmd_mail() */
     if ((end = parse_forward_path(path, &mailbox)) == NULL)
         return "501 5.1.3 A path is <local-part@domain> (RFC 5321 4.1.2)";
     if (end - path > MAX_PATH)
@@ -887,15 +906,17 @@ static const char *cmd_help(struct session *s, const char *arg)
         return "504 5.5.4 No such command: try HELP alone "
                "(RFC 5321 4.1.1.8)";
     if (*arg != '\0') {
-        reply(s, "214-2.0.0 %s %s", c->verb, c->argument);
-        reply(s, "214-2.0.0 to %s", c->meaning);
-        reply(s, "214 2.0.0 written in %s", c->section);
+        reply(s, "214-2.0.0 %s%s%s", c->verb, *c->argument != '\0' ? " " : "",
+              c->argument);
+        reply(s, "214-2.0.0 %s", c->meaning);
+        reply(s, "214 2.0.0 It is described in %s", c->section);
         return NULL;
     }
     reply(s, "214-2.0.0 This is smtpd " VERSION ". You can say now:");
     for (c = commands; c < commands + COMMANDS; c++)
         if (c->states & IN(state_of(s)))
-            reply(s, "214-2.0.0  %s %s", c->verb, c->argument);
+            reply(s, "214-2.0.0 %s%s%s", c->verb,
+                  *c->argument != '\0' ? " " : "", c->argument);
     reply(s, "214 2.0.0 HELP and a verb tells more");
     return NULL;
 }
@@ -1183,7 +1204,7 @@ static const char *parse_address_literal(const char *p)
 {
     if (*p++ != '[')
         return NULL;
-    if (is_digit(*p) && strchr(p, ':') == NULL)
+    if (parse_ipv4(p) != NULL)
         p = parse_ipv4(p);
     else if (strncasecmp(p, "IPv6:", 5) == 0)
         p = parse_ipv6(p + 5);
@@ -1211,15 +1232,17 @@ static const char *parse_dot_string(const char *p)
 
 /* Quoted-string   = DQUOTE *QcontentSMTP DQUOTE
  * QcontentSMTP    = qtextSMTP / quoted-pairSMTP
- * quoted-pairSMTP = %d92 %d32-126 */
+ * quoted-pairSMTP = %d92 %d32-126
+ * qtextSMTP       = %d32-33 / %d35-91 / %d93-126, with RFC 6531 3.3's octets */
 static const char *parse_quoted_string(const char *p)
 {
     if (*p++ != '"')
         return NULL;
-    while (*p != '"') {
-        if (*p == '\\' && is_8bit(++p, 1))
-            return NULL;
-        if (*p++ == '\0')
+    for (; *p != '"'; p++) {
+        bool pair = *p == '\\';
+
+        p += pair;
+        if ((unsigned char)*p < ' ' || *p == 127 || (pair && is_8bit(p, 1)))
             return NULL;
     }
     return p + 1;
@@ -1399,13 +1422,6 @@ static int make_mailbox_name(char *name, size_t size, const char *path)
     return escape_name(name, size, plain, length);
 }
 
-static bool mailbox_exists(const char *mailbox)
-{
-    struct stat st;
-
-    return stat(mailbox, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
 /* Where the file system can't tell, writing will show. */
 static bool disk_has(long long octets)
 {
@@ -1445,6 +1461,13 @@ static int make_directory(const char *path)
     return mkdir(path, 0700) == -1 && errno != EEXIST ? -1 : 0;
 }
 
+static bool is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
  * is on disk: who finds a tmp can rely on it, even if the process that made
  * it is another one.  Returns -1 and sets errno when that failed. */
@@ -1455,6 +1478,8 @@ static int make_mailbox(const char *mailbox)
     file_path(new, mailbox, "new", "");
     file_path(cur, mailbox, "cur", "");
     file_path(tmp, mailbox, "tmp", "");
+    if (is_directory(new) && is_directory(cur) && is_directory(tmp))
+        return 0;
     if (make_directory(mailbox) == -1 || make_directory(new) == -1 ||
         make_directory(cur) == -1 || make_names_durable(mailbox) == -1 ||
         make_names_durable(".") == -1)
@@ -1467,13 +1492,11 @@ static void create_file(struct session *s)
 {
     struct message *m = &s->message;
     const char *mailbox = s->transaction.forward_path[0].mailbox;
-    const int flags = O_WRONLY | O_CREAT | O_EXCL;
     char tmp[MAX_FILE_PATH];
 
     file_path(tmp, mailbox, "tmp", m->file);
-    m->fd = open(tmp, flags, 0600);
-    if (m->fd == -1 && errno == ENOENT && make_mailbox(mailbox) == 0)
-        m->fd = open(tmp, flags, 0600);
+    if (make_mailbox(mailbox) == 0)
+        m->fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (m->fd == -1)
         m->error = errno;
 }
@@ -1586,9 +1609,9 @@ static void begin_message(struct session *s)
     m->in_return_path = false;
     m->foul = false;
     m->length = 0;
-    if (escape_name(host, sizeof host, options.name,
-                    strlen(options.name)) == -1)
-        host[0] = '\0';         /* too long; the rest must do */
+
+    /* A long name is cut: that is no fault here. */
+    (void)escape_name(host, sizeof host, options.name, strlen(options.name));
     snprintf(m->id, sizeof m->id, "%s-%u", s->id, ++s->messages);
     snprintf(m->file, sizeof m->file, "%lld.%s.%s", (long long)t, m->id, host);
     write_trace(s, t);
@@ -1609,9 +1632,7 @@ static int deliver(struct session *s)
         const char *mailbox = t->forward_path[linked].mailbox;
 
         file_path(tmp, mailbox, "tmp", file);
-        if (link(first, tmp) == -1 &&
-            (errno != ENOENT || make_mailbox(mailbox) == -1 ||
-             link(first, tmp) == -1))
+        if (make_mailbox(mailbox) == -1 || link(first, tmp) == -1)
             error = errno;
     }
     for (; error == 0 && moved < t->recipients; moved += error == 0) {
@@ -1751,19 +1772,16 @@ static bool wait_for(struct session *s, bool writing, double deadline)
     int fd = writing ? STDOUT_FILENO : STDIN_FILENO;
 
     for (;;) {
-        double left;
         struct timespec timeout;
+        double left;
         fd_set set;
         int ready;
 
         heed_stop(s, writing);
-        left = deadline - now();
-        if (s->stop_by != 0 && !s->ended && s->stop_by - now() < left)
-            left = s->stop_by - now();
-        if (left <= 0 && deadline <= now())
+        if ((left = deadline - now()) <= 0)
             return false;
-        if (left < 0)
-            left = 0;
+        if (s->stop_by != 0 && left > 1)
+            left = 1;                   /* and heed_stop() looks again */
         timeout.tv_sec = (time_t)left;
         timeout.tv_nsec = (long)((left - (double)timeout.tv_sec) * 1e9);
         FD_ZERO(&set);
@@ -1777,37 +1795,34 @@ static bool wait_for(struct session *s, bool writing, double deadline)
     }
 }
 
-/* Send the replies held.  Standard output may block, but not for so few
- * octets as POSIX lets a pipe take at once when pselect() says that it can be
- * written.  A client that does not read its replies loses its session. */
+/* Send the replies held.  When pselect() says that output can be written, so
+ * few octets as PIPE_BUF will not block.  RFC 5321 7.8: a client that does not
+ * read its replies loses its session. */
 static void flush(struct session *s)
 {
-    size_t sent = 0;
     int timeout = s->ended ? LINGER_SECONDS : options.timeout;
+    size_t sent = 0;
 
     while (sent < s->out_length) {
         size_t part = s->out_length - sent;
         ssize_t n;
 
-        if (part > _POSIX_PIPE_BUF * 8)
-            part = _POSIX_PIPE_BUF * 8;
-        n = -1;
-        errno = ETIMEDOUT;
-        if (wait_for(s, true, now() + timeout))
-            n = write(STDOUT_FILENO, s->out + sent, part);
+        if (!wait_for(s, true, now() + timeout))
+            break;
+        n = write(STDOUT_FILENO, s->out + sent,
+                  part < PIPE_BUF ? part : PIPE_BUF);
         if (n > 0)
             sent += (size_t)n;
-        else if (n == -1 && (errno == EINTR || errno == EAGAIN))
-            continue;
-        else {
-            s->out_length = 0;
-            if (s->ended)
-                return;
-            log_line(s, "lost: replies can't be sent");
-            end_session(s, NULL);
-        }
+        else if (n == 0 || (errno != EINTR && errno != EAGAIN))
+            break;
+    }
+    if (sent == s->out_length || s->ended) {
+        s->out_length = 0;
+        return;
     }
     s->out_length = 0;
+    log_line(s, "lost: the client takes no replies");
+    end_session(s, NULL);
 }
 
 /* RFC 5321 4.2.1: x0z is for syntax, unknown and superfluous commands; and
@@ -1976,6 +1991,8 @@ static void linger(struct session *s)
  * of 221 and 421; or NULL where nobody is there to hear it. */
 static void end_session(struct session *s, const char *last_words)
 {
+    char who[INET6_ADDRSTRLEN + 8];
+
     if (s->ended)
         exit(EX_OK);
     s->ended = true;
@@ -1990,7 +2007,8 @@ static void end_session(struct session *s, const char *last_words)
                   options.name, mark + 2);
     }
     flush(s);
-    log_line(s, "end");
+    ip_literal(who, sizeof who, &s->client);
+    log_line(s, "end client=%s", s->client.known ? who : "unknown");
     linger(s);
     exit(EX_OK);
 }
@@ -2076,6 +2094,7 @@ struct child {
 
 struct server {
     int listeners[MAX_LISTENERS];
+    const char *names[MAX_LISTENERS];       /* their addresses */
     int listener_count;
     double pause_until;         /* no accept() before: see accept_one() */
     size_t child_count;
@@ -2513,34 +2532,44 @@ static void set_up_signals(void)
     sigdelset(&signals_open, SIGINT);
 }
 
-/* Go into the mail directory; with -u, lock ourselves in there for good, as a
- * user that can do no harm elsewhere. */
-static void enter_mail_dir(void)
+/* The user that -u names, or NULL without -u. */
+static const struct passwd *find_user(void)
 {
-    const struct passwd *user = NULL;
+    const struct passwd *user;
+
+    if (options.user == NULL)
+        return NULL;
+    if (geteuid() != 0)
+        die(EX_NOPERM, "-u %s: start as root, or leave out -u", options.user);
+    if ((user = getpwnam(options.user)) == NULL)
+        die(EX_USAGE, "-u: there is no user '%s'", options.user);
+    return user;
+}
+
+/* Make the mail directory if need be, and go there.  user, if not NULL, is
+ * given what is made. */
+static void enter_mail_dir(const struct passwd *user)
+{
     bool made = mkdir(options.mail_dir, 0700) == 0;
 
-    if (options.user != NULL && (user = getpwnam(options.user)) == NULL)
-        die(EX_USAGE, "-u: there is no user '%s'", options.user);
-    if (chdir(options.mail_dir) == -1)
+    if ((!made && errno != EEXIST) || chdir(options.mail_dir) == -1 ||
+        (made && user && chown(".", user->pw_uid, user->pw_gid) == -1))
         die(EX_CANTCREAT, "%s: %s: make this directory, or name another with "
             "-m", options.mail_dir, strerror(errno));
+    if (made && make_names_durable("..") == -1)
+        sync();                 /* we may enter it, but not read it */
+}
+
+/* Lock ourselves into the mail directory for good, as a user that can do no
+ * harm elsewhere. */
+static void become_user(const struct passwd *user)
+{
     tzset();                    /* while the time zone can be found */
-    if (user != NULL) {
-        if (made && chown(".", user->pw_uid, user->pw_gid) == -1)
-            die(EX_CANTCREAT, "%s: %s: can't give it to %s", options.mail_dir,
-                strerror(errno), options.user);
-        if (initgroups(options.user, user->pw_gid) == -1 ||
-            chroot(".") == -1 || setgid(user->pw_gid) == -1 ||
-            setuid(user->pw_uid) == -1)
-            die(EX_NOPERM, "-u %s: %s: start as root, or leave out -u",
-                options.user, strerror(errno));
-        if (setuid(0) == 0)
-            die(EX_USAGE, "-u: %s is root: name another user", options.user);
-    }
-    if (access(".", W_OK | X_OK) == -1)
-        die(EX_CANTCREAT, "%s: %s: make it writable, or name another with -m",
-            options.mail_dir, strerror(errno));
+    if (initgroups(options.user, user->pw_gid) == -1 || chroot(".") == -1 ||
+        setgid(user->pw_gid) == -1 || setuid(user->pw_uid) == -1)
+        die(EX_NOPERM, "-u %s: %s", options.user, strerror(errno));
+    if (setuid(0) == 0)
+        die(EX_USAGE, "-u: %s is root: name another user", options.user);
 }
 
 /* Remove from one mailbox's tmp what no writer can still be at work on. */
@@ -2578,98 +2607,88 @@ static void clean_mailboxes(void)
 
 /* Listen on one address.  Returns false, with errno set, where that fails.
  * With port 0 the kernel's choice is stored in *port. */
-static bool listen_on(struct server *server, const struct addrinfo *address,
-                      int *port, bool v6_only)
+static bool listen_on(struct server *server, const char *name, int *port,
+                      bool v6_only)
 {
+    struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+                              .ai_socktype = SOCK_STREAM }, *address;
     struct sockaddr_storage bound;
     socklen_t length = sizeof bound;
-    int fd = socket(address->ai_family, SOCK_STREAM, 0), on = 1;
-    int only = v6_only, error;
+    int fd, on = 1, only = v6_only, error;
+    char text[16];
 
-    if (fd == -1)
-        return false;
+    snprintf(text, sizeof text, "%d", *port);
+    if (getaddrinfo(name, text, &hints, &address) != 0)
+        die(EX_USAGE, "-l: '%s' is not an IP address", name);
+    fd = socket(address->ai_family, SOCK_STREAM, 0);
     if (address->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 
-    /* A client may be gone between pselect() and accept(), which then must
-     * not wait for the next one. */
-    errno = EMFILE;
-    if (fd < FD_SETSIZE && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
+    /* Not blocking: a client may be gone between pselect() and accept(), and
+     * that must not wait for the next one. */
+    if (fd != -1 && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
         bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
         listen(fd, SOMAXCONN) == 0 &&
         getsockname(fd, (struct sockaddr *)&bound, &length) == 0) {
+        freeaddrinfo(address);
         *port = ntohs(bound.ss_family == AF_INET6
                           ? ((struct sockaddr_in6 *)&bound)->sin6_port
                           : ((struct sockaddr_in *)&bound)->sin_port);
+        server->names[server->listener_count] = name;
         server->listeners[server->listener_count++] = fd;
         return true;
     }
     error = errno;
+    freeaddrinfo(address);
     close(fd);
     errno = error;
     return false;
 }
 
-/* Open every listener, all on the same port.  Where the kernel may choose it,
- * its choice can be taken on the next address: then choose again. */
+/* Listen on every address, all on the same port.  Where the kernel may choose
+ * it, its choice can be taken on the next address: then all is tried again.
+ * Without IPv6 the usual ::1 is left out. */
 static void open_listeners(struct server *server)
 {
-    static const char *const usual[] = { "127.0.0.1", "::1" };
-    bool by_default = options.listen_count == 0;
-    int count = by_default ? 2 : options.listen_count, tries = 20;
-    const char *const *names = by_default ? usual : options.listen;
-    bool v6_only = false;
+    int tries = options.port == 0 ? 20 : 1, port;
+    bool v6_only = false, usual = options.listen_count == 0;
 
-    for (int i = 0; i < count; i++)
-        if (strchr(names[i], ':') == NULL)
-            v6_only = true;     /* or :: would take IPv4's port as well */
-
-    for (int i = 0, port = options.port; i < count; i++) {
-        struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-                                  .ai_socktype = SOCK_STREAM };
-        struct addrinfo *address;
-        char text[16];
-
-        snprintf(text, sizeof text, "%d", port);
-        if (getaddrinfo(names[i], text, &hints, &address) != 0)
-            die(EX_USAGE, "-l: '%s' is not an IP address", names[i]);
-        if (!listen_on(server, address, &port, v6_only)) {
-            int error = errno;
-
-            if (error == EADDRINUSE && options.port == 0 && i > 0 && tries--) {
-                while (server->listener_count > 0)
-                    close(server->listeners[--server->listener_count]);
-                i = -1;
-                port = 0;
-            } else if (!by_default || i == 0 || error == EADDRINUSE ||
-                       error == EACCES)
-                die(error == EACCES ? EX_NOPERM : EX_UNAVAILABLE,
-                    "%s port %d: %s: name another port with -p, or another "
-                    "address with -l", names[i], port, strerror(error));
-        }
-        freeaddrinfo(address);
+    if (usual) {
+        options.listen[options.listen_count++] = "127.0.0.1";
+        options.listen[options.listen_count++] = "::1";
     }
+    for (int i = 0; i < options.listen_count; i++)
+        if (strchr(options.listen[i], ':') == NULL)
+            v6_only = true;             /* :: would take IPv4's port too */
+
+    port = options.port;
+    for (int i = 0; i < options.listen_count; i++) {
+        if (listen_on(server, options.listen[i], &port, v6_only))
+            continue;
+        if (usual && i == 1 && (errno == EAFNOSUPPORT ||
+                                errno == EADDRNOTAVAIL))
+            continue;
+        if (errno != EADDRINUSE || --tries == 0)
+            die(errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE, "%s port %d: "
+                "%s: name another port with -p, or another address with -l",
+                options.listen[i], port, strerror(errno));
+        while (server->listener_count > 0)
+            close(server->listeners[--server->listener_count]);
+        port = 0;
+        i = -1;
+    }
+    options.port = port;
 }
 
-/* RFC 5321 4.5.4.2: ready for clients, and the operator is told. */
+/* Ready for clients: tell the operator. */
 static void say_ready(const struct server *server)
 {
-    for (int i = 0; i < server->listener_count; i++) {
-        struct sockaddr_storage address;
-        socklen_t length = sizeof address;
-        char host[NI_MAXHOST], port[NI_MAXSERV];
-
-        if (getsockname(server->listeners[i], (struct sockaddr *)&address,
-                        &length) == 0 &&
-            getnameinfo((struct sockaddr *)&address, length, host, sizeof host,
-                        port, sizeof port,
-                        NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-            fprintf(stderr, strchr(host, ':') != NULL
-                                ? "smtpd: listening on [%s] port %s\n"
-                                : "smtpd: listening on %s port %s\n",
-                    host, port);
-    }
+    for (int i = 0; i < server->listener_count; i++)
+        fprintf(stderr, strchr(server->names[i], ':') != NULL
+                            ? "smtpd: listening on [%s] port %d\n"
+                            : "smtpd: listening on %s port %d\n",
+                server->names[i], options.port);
 }
 
 /* -i: the client is on standard input.  tcpserver and its kin, which may give
@@ -2693,6 +2712,7 @@ static NO_RETURN void serve_stdin(void)
 int main(int argc, char **argv)
 {
     static struct server server;
+    const struct passwd *user;
     int fd;
 
     /* A descriptor that is closed now would be given to the next file that is
@@ -2708,9 +2728,15 @@ int main(int argc, char **argv)
     umask(077);
     set_up_signals();
     choose_log();
+    user = find_user();
     if (!options.inetd)
         open_listeners(&server);
-    enter_mail_dir();
+    enter_mail_dir(user);
+    if (user != NULL)
+        become_user(user);
+    if (access(".", W_OK | X_OK) == -1)
+        die(EX_CANTCREAT, "%s: %s: make it writable, or name another with -m",
+            options.mail_dir, strerror(errno));
     if (options.inetd)
         serve_stdin();
     clean_mailboxes();

@@ -19,7 +19,7 @@ misused() { # WORD ARGUMENTS...
 cannot() { # CODE WORDS COMMAND...
     local code=$1 words=$2 word
     shift 2
-    run "-$code" --separate-stderr timeout 5 "$@"
+    run "-$code" --separate-stderr "$@"
     [ -z "$output" ]
     [ "${#stderr_lines[@]}" -eq 1 ]
     for word in smtpd: $words; do
@@ -43,11 +43,13 @@ END
 }
 
 as_nobody() {
-    [ "$(id -u)" -eq 0 ] || { "$@" && return; }
-    need setpriv
-    # The test's folder can't be reached from above, but from where we are.
-    chmod 755 .
-    setpriv --reuid=65534 --regid=65534 --clear-groups "$@"
+    if [ "$(id -u)" -ne 0 ]; then
+        timeout 5 "$@"
+    else
+        # The test's folder can't be reached from above, but from where we are.
+        chmod 755 .
+        setpriv --reuid=65534 --regid=65534 --clear-groups timeout 5 "$@"
+    fi
 }
 
 @test "-h: the usage on standard output, each option in it" {
@@ -57,11 +59,6 @@ as_nobody() {
     for option in l p m d n s u z c k t i v h; do
         grep -qE -- "^ *-$option" <<<"$output"
     done
-}
-
-@test "-h: no line is longer than 80 columns" {
-    run -0 "$SMTPD" -h
-    run ! grep -qE '.{81}' <<<"$output"
 }
 
 @test "an unknown option, a stray argument, a value left out: exit 64" {
@@ -96,7 +93,7 @@ as_nobody() {
 @test "-n and -d: a host name, or exit 64" {
     misused -n -n ''
     misused -n -n 'two words'
-    misused -n -n $'a\r\nb'
+    misused -n -n $'a\tb'
     misused -n -n "$(printf 'x%.0s' {1..300})"
     misused -d -d ''
     misused -d -d 'bob@example.com'
@@ -111,17 +108,18 @@ as_nobody() {
 
 @test "-p: a port in use gets one line and exit 69" {
     serve
-    cannot 69 "127.0.0.1 $PORT use" "$SMTPD" -l 127.0.0.1 -p "$PORT"
+    cannot 69 "127.0.0.1 $PORT use" timeout 5 "$SMTPD" -l 127.0.0.1 -p "$PORT"
 }
 
 @test "-l: an address which is not ours gets one line and exit 69" {
     # RFC 5737 keeps this address for documents: no machine has it.
-    cannot 69 "192.0.2.1 assign" "$SMTPD" -l 192.0.2.1 -p 0
+    cannot 69 "192.0.2.1 assign" timeout 5 "$SMTPD" -l 192.0.2.1 -p 0
 }
 
 @test "-p: a port that only root may bind gets one line and exit 77" {
     [ "$(cat /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null || echo 1024)" -gt 25 ] ||
         skip "everybody may bind port 25 here"
+    [ "$(id -u)" -ne 0 ] || need setpriv
     cp "$SMTPD" smtpd
     mkdir -m 777 mail
     cannot 77 "127.0.0.1 25 denied" as_nobody ./smtpd -l 127.0.0.1 -p 25
@@ -129,12 +127,13 @@ as_nobody() {
 
 @test "-m: a directory that can't be made gets one line and exit 73" {
     : >file
-    cannot 73 "file/mail" "$SMTPD" -l 127.0.0.1 -p 0 -m file/mail
-    cannot 73 "no/such/parent" "$SMTPD" -l 127.0.0.1 -p 0 -m no/such/parent
-    cannot 73 "file" "$SMTPD" -l 127.0.0.1 -p 0 -m file
+    cannot 73 "file/mail" timeout 5 "$SMTPD" -l 127.0.0.1 -p 0 -m file/mail
+    cannot 73 "no/such/parent" timeout 5 "$SMTPD" -l 127.0.0.1 -p 0 -m no/such/parent
+    cannot 73 "file" timeout 5 "$SMTPD" -l 127.0.0.1 -p 0 -m file
 }
 
 @test "-m: a directory one may not write to gets one line and exit 73 or 77" {
+    [ "$(id -u)" -ne 0 ] || need setpriv
     cp "$SMTPD" smtpd
     mkdir -m 755 closed
     [ "$(id -u)" -eq 0 ] || chmod 555 closed
@@ -144,11 +143,12 @@ as_nobody() {
 }
 
 @test "-u: needs root, and a user who exists" {
+    [ "$(id -u)" -ne 0 ] || need setpriv
     cp "$SMTPD" smtpd
     mkdir -m 777 mail
     cannot 77 "-u root" as_nobody ./smtpd -l 127.0.0.1 -p 0 -u root
     [ "$(id -u)" -eq 0 ] || skip "the rest needs root"
-    run --separate-stderr "$SMTPD" -l 127.0.0.1 -p 0 -u no-such-user
+    run --separate-stderr timeout 5 "$SMTPD" -l 127.0.0.1 -p 0 -u no-such-user
     [[ $status -ge 64 && $status -le 78 && ${stderr_lines[0]} == *no-such-user* ]]
 }
 
@@ -220,11 +220,12 @@ has_lines() { [ "$(wc -l <log)" -ge "$1" ]; }
     wait_until has_lines 2
     [ "$(sort log)" = "smtpd: listening on 127.0.0.1 port $PORT
 smtpd: listening on [::1] port $PORT" ]
-    dialogue <<<"S: 220 $(hostname) ESMTP..."
-    HOST=::1 dialogue <<<"S: 220 $(hostname) ESMTP..."
+    dialogue <<<"S: 220 $(uname -n) ESMTP..."
+    HOST=::1 dialogue <<<"S: 220 $(uname -n) ESMTP..."
 }
 
 @test "-l: left out, a machine without IPv6 listens on IPv4 alone, silently" {
+    need ip
     unshare -n true 2>/dev/null || skip "needs a network namespace of its own"
     # shellcheck disable=SC2016
     start unshare -n sh -c 'ip link set lo up &&

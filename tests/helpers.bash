@@ -34,7 +34,8 @@
 #   mail_count USER    how many messages lie in mail/USER/new
 #   message USER [N]   the path of the Nth (1) of them, oldest first
 #   body FILE          a message from its first empty line on
-#   field NAME FILE    each header field of that name, a line each, unfolded
+#   field NAME FILE    each header field of that name, each on one line, folds
+#                      made one space
 #   py [ARGS] <<'END'  run a Python program, for what nc can't do
 #   need COMMAND...    skip the test where one of these isn't installed
 #
@@ -281,7 +282,7 @@ body() { sed '1,/^$/d' "$1"; }
 
 field() {
     sed '/^$/q' "$2" | awk -v name="$1:" '
-        /^[ \t]/ { if (on) text = text $0; next }
+        /^[ \t]/ { sub(/^[ \t]+/, " "); text = text $0; next }
         on { print text }
         { on = index(tolower($0), tolower(name)) == 1; text = $0 }
         END { if (on) print text }'

@@ -1,0 +1,381 @@
+#!/usr/bin/env bats
+# One process a client: limits, signals, deaths, and what is left over.
+
+load helpers
+
+# One short session must be served, now.
+served() {
+    dialogue <<'END'
+S: 220 ...
+C: NOOP
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+}
+
+# The beginning of a message to bob, up to the 354.
+LETTER='S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...'
+
+# A server that was told to stop does so with exit code 0.
+stopped() { end_server 0; }
+
+needs_proc() { [ -r "/proc/$$/stat" ] || skip "needs Linux's /proc"; }
+
+descriptors() { find "/proc/$SERVER/fd" -mindepth 1 | wc -l; }
+
+# Hundredths of a second that the server itself has computed for.
+cpu() { awk '{ print $14 + $15 }' "/proc/$SERVER/stat"; }
+
+@test "RFC 5321 3.8: SIGTERM tells a session that waits for a command, at once" {
+    serve
+    SECONDS=0
+    dialogue <<'END'
+S: 220 ...
+C: NOOP
+S: 250 ...
+$: kill -s TERM "$SERVER"
+S: 421 4.3.2 ...
+END
+    stopped
+    [ "$SECONDS" -le 5 ]
+}
+
+@test "SIGTERM: half a command waits no longer; SIGINT does the same" {
+    for signal in TERM INT; do
+        serve
+        dialogue <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+X: MAIL FR
+\$: sleep 0.1
+\$: kill -s $signal "\$SERVER"
+S: 421 4.3.2 ...
+E:
+END
+        stopped
+    done
+}
+
+@test "SIGTERM: a session inside DATA finishes it, and gets its reply first" {
+    serve
+    dialogue <<END
+$LETTER
+C: one
+\$: kill -s TERM "\$SERVER"
+\$: wait_until refuses_connections
+C: two
+C: .
+S: 250 2.0.0 ...
+S: 421 4.3.2 ...
+END
+    stopped
+    [ "$(tail -n 2 "$(message bob)")" = $'one\ntwo' ]
+}
+
+refuses_connections() { ! nc -z 127.0.0.1 "$PORT" 2>/dev/null; }
+
+@test "SIGTERM: a message gets 30 seconds to arrive, then 421, and is not kept" {
+    serve
+    SECONDS=0
+    WAIT=40 dialogue <<END
+$LETTER
+\$: kill -s TERM "\$SERVER"
+C: one
+S: 421 4.3.2 ...
+END
+    [ "$SECONDS" -ge 29 ] && [ "$SECONDS" -le 35 ]
+    stopped
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "SIGTERM: fifty idle sessions get their 421, and the server ends" {
+    serve
+    py "$PORT" "$SERVER" <<'END'
+import os, signal, socket, sys
+held = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for i in range(50)]
+for s in held:
+    assert s.recv(1000).startswith(b"220 ")
+os.kill(int(sys.argv[2]), signal.SIGTERM)
+for s in held:
+    s.settimeout(5)
+    assert s.recv(1000).startswith(b"421 4.3.2 "), "no 421"
+    assert s.recv(1000) == b"", "no end"
+END
+    stopped
+}
+
+@test "SIGTERM: -i says 421 too, and exits 0" {
+    dialogue --to "$SMTPD" -i -m mail <<'END'
+S: 220 ...
+$: kill -s TERM "$client"
+S: 421 4.3.2 ...
+$: wait "$client"
+END
+}
+
+@test "-c: one session too many gets 421 4.7.0, until another leaves" {
+    serve -c 2
+    dialogue <<'END'
+S: 220 ...
+$: dialogue <<<$'S: 220 ...\n$: dialogue <<<"S: 421 4.7.0 ..."'
+$: wait_until served
+C: QUIT
+S: 221 ...
+END
+}
+
+@test "-k: counts sessions from one address" {
+    serve -c 3 -k 2
+    py "$PORT" <<'END'
+import socket, sys
+def connect(source):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5, (source, 0))
+    return s, s.recv(1000)
+held = [connect("127.0.0.1"), connect("127.0.0.1"), connect("127.0.0.2")]
+assert [h[1][:4] for h in held] == [b"220 "] * 3, held
+s, said = connect("127.0.0.2")
+assert said.startswith(b"421 4.7.0 "), said       # -c
+held.pop(0)[0].close()
+held.append(connect("127.0.0.1"))
+while held[-1][1].startswith(b"421"):             # that end takes a moment
+    held[-1] = connect("127.0.0.1")
+assert held[-1][1].startswith(b"220 "), held
+held.pop(1)[0].close()                            # room again, but not for .1
+for i in range(20):
+    s, said = connect("127.0.0.1")
+    assert said.startswith(b"421 4.7.0 "), said
+    assert s.recv(1000) == b""
+END
+}
+
+@test "-k: an IPv6 address counts by itself" {
+    serve -k 1 -l 127.0.0.1 -l ::1
+    dialogue <<'END'
+S: 220 ...
+$: HOST=::1 served
+$: dialogue <<<"S: 421 4.7.0 ..."
+END
+}
+
+@test "-c: refused clients that stay are closed, and hold nobody up" {
+    serve -c 1
+    py "$PORT" <<'END'
+import socket, sys, time
+def connect():
+    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+first = connect()
+assert first.recv(1000).startswith(b"220 ")
+crowd = [connect() for i in range(100)]
+for s in crowd:
+    assert s.recv(1000).startswith(b"421 "), "no 421"
+    assert s.recv(1000) == b"", "no end"
+first.sendall(b"QUIT\r\n")
+assert first.recv(1000).startswith(b"221 ")
+first.close()
+end = time.time() + 10
+while not connect().recv(1000).startswith(b"220 "):
+    assert time.time() < end, "never served again"
+END
+}
+
+@test "a session killed with -9 harms no other" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+$: sessions >mine
+$: dialogue <<<$'S: 220 ...\n$: kill -9 $(sessions | grep -vxF "$(cat mine)")\nE:'
+C: NOOP
+S: 250 2.0.0 ...
+$: served
+C: QUIT
+S: 221 ...
+END
+    wait_until no_sessions
+}
+
+@test "a session killed with -9 inside DATA leaves nothing in new" {
+    serve
+    dialogue <<END
+$LETTER
+X: $(printf 'x%.0s' {1..9000})\r\n.\r
+\$: sleep 0.1; kill -9 \$(sessions)
+E:
+END
+    served
+    [ "$(mail_count bob)" -eq 0 ]
+}
+
+@test "the server killed with -9: another takes over its port and its mail" {
+    serve
+    letter first
+    exec 7<>"/dev/tcp/127.0.0.1/$PORT" # a session that outlives its server
+    read -r -t 10 said <&7 && [[ $said == "220 "* ]]
+    end_server KILL || [ $? -eq 137 ]
+    serve -p "$PORT"
+    letter second
+    exec 7>&-
+    [ "$(mail_count bob)" -eq 2 ]
+}
+
+letter() {
+    dialogue <<END
+$LETTER
+C: $1
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+}
+
+@test "1000 sessions leave no process, no zombie, no descriptor" {
+    needs_proc
+    serve -c 1000 -k 1000
+    served
+    wait_until no_sessions
+    before=$(descriptors)
+    py "$PORT" <<'END'
+import socket, struct, sys
+port = int(sys.argv[1])
+for i in range(1000):
+    s = socket.create_connection(("127.0.0.1", port), 10)
+    if i % 4 == 0:                      # polite
+        s.sendall(b"QUIT\r\n")
+        while s.recv(1000): pass
+    elif i % 4 == 1:                    # gone after the greeting
+        s.recv(1000)
+    elif i % 4 == 2:                    # reset
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()                           # or gone at once
+END
+    wait_until no_sessions
+    [ "$(descriptors)" -eq "$before" ]
+    served
+}
+
+@test "200 idle sessions at once, and one that works" {
+    serve -c 201 -k 201
+    py "$PORT" <<'END'
+import smtplib, socket, sys
+port = int(sys.argv[1])
+held = [socket.create_connection(("127.0.0.1", port), 20) for i in range(200)]
+for s in held:
+    assert s.recv(1000).startswith(b"220 ")
+smtplib.SMTP("127.0.0.1", port).sendmail("", "bob@localhost", "Subject: x\n\nx\n")
+for s in held:
+    s.sendall(b"NOOP\r\n")
+for s in held:
+    assert s.recv(1000).startswith(b"250 ")
+END
+    [ "$(mail_count bob)" -eq 1 ]
+    wait_until no_sessions
+}
+
+@test "fifty clients at once, two messages each: all arrive" {
+    serve
+    py "$PORT" <<'END'
+import smtplib, sys, threading
+port, done = int(sys.argv[1]), []
+def client(n):
+    with smtplib.SMTP("127.0.0.1", port) as smtp:
+        for i in "ab":
+            smtp.sendmail("", "bob@localhost", f"Subject: {n}{i}\n\n{n}{i}\n")
+    done.append(n)
+threads = [threading.Thread(target=client, args=(n,)) for n in range(50)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert len(done) == 50
+END
+    [ "$(mail_count bob)" -eq 100 ]
+    [ "$(sed -n 's/^Subject: //p' mail/bob/new/* | sort -u | wc -l)" -eq 100 ]
+    [ -z "$(find mail/bob/tmp -type f)" ]
+}
+
+@test "clients that break off inside DATA leave nothing, and harm nobody" {
+    serve
+    py "$PORT" <<'END'
+import socket, struct, sys
+for how in "close", "reset", "half-close":
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+    f = s.makefile("rb")
+    for line in b"", b"HELO me", b"MAIL FROM:<>", b"RCPT TO:<bob@localhost>", b"DATA":
+        if line: s.sendall(line + b"\r\n")
+        f.readline()
+    s.sendall(b"Subject: x\r\n\r\n" + 100000 * b"x" + b"\r\n.\r")
+    if how == "reset":
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "half-close":
+        s.shutdown(socket.SHUT_WR)
+        assert f.read() == b""
+    f.close()
+    s.close()
+END
+    wait_until no_sessions
+    served
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "SIGPIPE: a client that reads nothing ends its session, no signal does" {
+    set +o pipefail
+    { printf 'NOOP\r\n%.0s' {1..999} && sleep 0.2 && echo QUIT; } |
+        { "$SMTPD" -i -m mail 2>log || echo "$?" >code; } | true
+    [ ! -e code ] || [ "$(cat code)" -lt 126 ]
+}
+
+@test "fork() fails: 421 4.3.2, a line in the log, no busy loop, and recovery" {
+    [ "$(id -u)" -eq 0 ] || skip "needs root, to be a user with no processes"
+    need setpriv prlimit
+    needs_proc
+    cp "$SMTPD" smtpd
+    chmod 755 .
+    mkdir -m 777 mail
+    # A user of its own, who may have the server and two sessions.
+    user=$((70000 + $$ % 1000000))
+    start prlimit --nproc=3 setpriv --reuid="$user" --regid="$user" \
+        --clear-groups ./smtpd -p 0 -l 127.0.0.1
+    dialogue <<'END'
+S: 220 ...
+$: dialogue <<<$'S: 220 ...\n$: dialogue <<<"S: 421 4.3.2 ..."\n$: cpu >before; sleep 1'
+$: [ $(($(cpu) - $(cat before))) -lt 20 ]
+$: wait_until served
+C: NOOP
+S: 250 ...
+END
+    grep -q '^smtpd\[.*fork' log
+}
+
+@test "accept() fails: a line in the log, no busy loop, and recovery" {
+    need prlimit
+    needs_proc
+    serve
+    served
+    # From now on it may have no descriptor more than now.
+    free=0
+    while [ -e "/proc/$SERVER/fd/$free" ]; do free=$((free + 1)); done
+    prlimit --pid "$SERVER" --nofile="$free:4096"
+    dialogue <<'END' &
+S: 220 ...
+C: NOOP
+S: 250 ...
+END
+    client=$!
+    wait_until grep -q '^smtpd\[.*accept' log
+    before=$(cpu)
+    sleep 1
+    [ $(($(cpu) - before)) -lt 20 ]
+    [ "$(grep -c accept log)" -lt 20 ]
+    prlimit --pid "$SERVER" --nofile=256:4096
+    wait "$client"
+}
