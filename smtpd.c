@@ -1178,38 +1178,16 @@ static const char *parse_ipv6(const char *p)
     return groups == 8 || (compressed && groups <= 6) ? p : NULL;
 }
 
-/* General-address-literal = Standardized-tag ":" 1*dcontent
- * Standardized-tag        = Ldh-str
- * dcontent                = %d33-90 / %d94-126
- *
- * IPv6 is the one tag there is, and has a rule of its own. */
-static const char *parse_general_literal(const char *p)
-{
-    const char *start = p;
-
-    while ((is_let_dig(*p) && !is_8bit(p, 1)) || *p == '-')
-        p++;
-    if (p == start || p[-1] == '-' || *p != ':' ||
-        is_word(start, (size_t)(p - start), "IPv6"))
-        return NULL;
-    start = ++p;
-    while (*p > ' ' && *p < 127 && *p != '[' && *p != '\\' && *p != ']')
-        p++;
-    return p > start ? p : NULL;
-}
-
 /* address-literal = "[" ( IPv4-address-literal / IPv6-address-literal /
- *                         General-address-literal ) "]" */
+ *                         General-address-literal ) "]"
+ *
+ * Not here: General-address-literal, which begins with a registered tag: RFC
+ * 5321 4.1.3 says how a tag is registered, but no one ever was but IPv6. */
 static const char *parse_address_literal(const char *p)
 {
     if (*p++ != '[')
         return NULL;
-    if (parse_ipv4(p) != NULL)
-        p = parse_ipv4(p);
-    else if (strncasecmp(p, "IPv6:", 5) == 0)
-        p = parse_ipv6(p + 5);
-    else
-        p = parse_general_literal(p);
+    p = strncasecmp(p, "IPv6:", 5) == 0 ? parse_ipv6(p + 5) : parse_ipv4(p);
     return p != NULL && *p == ']' ? p + 1 : NULL;
 }
 
