@@ -2146,11 +2146,17 @@ static bool is_loopback(const struct ip *ip)
 static bool is_our_literal(const struct session *s, const char *literal)
 {
     bool v6 = strncasecmp(literal, "[IPv6:", 6) == 0;
-    char text[INET6_ADDRSTRLEN + 1];
+    char text[INET6_ADDRSTRLEN + 1] = "";
+    unsigned part[4];
     struct ip ip;
 
-    literal += v6 ? 6 : 1;
-    snprintf(text, sizeof text, "%.*s", (int)strcspn(literal, "]"), literal);
+    if (v6)
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(literal + 6, "]"),
+                 literal + 6);
+    else if (sscanf(literal, "[%u.%u.%u.%u]", &part[0], &part[1], &part[2],
+                    &part[3]) == 4)     /* inet_pton() takes no [127.0.0.001] */
+        snprintf(text, sizeof text, "%u.%u.%u.%u", part[0], part[1], part[2],
+                 part[3]);
     ip = ip_from_text(text);
     return same_ip(&ip, &s->local);
 }
@@ -2542,7 +2548,6 @@ static void enter_mail_dir(const struct passwd *user)
  * harm elsewhere. */
 static void become_user(const struct passwd *user)
 {
-    tzset();                    /* while the time zone can be found */
     if (initgroups(options.user, user->pw_gid) == -1 || chroot(".") == -1 ||
         setgid(user->pw_gid) == -1 || setuid(user->pw_uid) == -1)
         die(EX_NOPERM, "-u %s: %s", options.user, strerror(errno));
@@ -2704,6 +2709,7 @@ int main(int argc, char **argv)
 
     take_options(argc, argv);
     umask(077);
+    tzset();                    /* once for all children, and before chroot */
     set_up_signals();
     choose_log();
     user = find_user();

@@ -1,0 +1,315 @@
+#!/usr/bin/env bats
+# MAIL: who sent the message, and what is said of it beforehand. What is an
+# address, and what is not, is tested in 4.1.2-addresses.bats.
+
+load helpers
+
+# What MAIL is answered after EHLO, or after $hello. OPTIONS are smtpd's.
+mail() { # ARGUMENT [OPTIONS...]
+    local argument=$1
+    shift
+    printf '%s\r\n' "${hello:-EHLO me}" "MAIL$argument" | talk "$@" | tail -n 1 |
+        sed -E 's/^([0-9]{3} [245]\.[0-9]\.[0-9]) .*/\1/'
+}
+
+# Each line of the table on standard input: CODES|ARGUMENT of MAIL
+check() { # [OPTIONS...]
+    local want argument got
+    while IFS='|' read -r want argument; do
+        got=$(mail "$argument" "$@")
+        [ "$got" = "$want" ] || {
+            echo "MAIL$argument: wanted $want, got $got"
+            return 1
+        }
+    done
+}
+
+x() { printf 'x%.0s' $(seq "$1"); }
+
+# One message to bob from this reverse-path.
+from() { # PATH [PARAMETERS]
+    printf '%s\r\n' 'EHLO me' "MAIL FROM:$*" 'RCPT TO:<bob@localhost>' DATA \
+        'Subject: hello' . | talk | tail -n 1
+}
+
+@test "RFC 5321 4.1.1.2: MAIL starts a transaction, and gets 250 2.1.0" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<carol@b.example>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+END
+}
+
+@test "RFC 5321 4.1.1.2: the reverse-path is where bounces go: Return-Path" {
+    [[ $(from '<Carol.Jones@B.example>') == "250 2.0.0 "* ]]
+    # RFC 5321 2.4: the case of a local-part is kept; so is the domain's.
+    [ "$(field Return-Path "$(message bob)")" = 'Return-Path: <Carol.Jones@B.example>' ]
+}
+
+@test "RFC 5321 4.5.5: the null reverse-path is taken and kept" {
+    [[ $(from '<>') == "250 2.0.0 "* ]]
+    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <>' ]
+}
+
+@test "RFC 5321 4.1.2: a source route is accepted and dropped" {
+    [[ $(from '<@hosta.int,@jkl.org:userx@y.foo.org>') == "250 2.0.0 "* ]]
+    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <userx@y.foo.org>' ]
+}
+
+@test "RFC 5321 4.1.1.2: what is no argument of MAIL gets 501 5.1.7" {
+    check <<'END'
+501 5.1.7|
+501 5.1.7| FROM
+501 5.1.7| FROM:
+501 5.1.7| FROM carol@b.example
+501 5.1.7| FROM <carol@b.example>
+501 5.1.7| FROM :<carol@b.example>
+501 5.1.7| FROM:carol@b.example
+501 5.1.7| FROM:<carol@b.example
+501 5.1.7| FROM:carol@b.example>
+501 5.1.7| FROM:<<carol@b.example>>
+501 5.1.7| FROM:Carol <carol@b.example>
+501 5.1.7| FROM:< carol@b.example>
+501 5.1.7| FROM:<carol@b.example >
+501 5.1.7| FROM:< >
+501 5.1.7| FROM:<
+501 5.1.7| FROM:>
+501 5.1.7| FROM:<carol>
+501 5.1.7| FROM:<postmaster>
+501 5.1.7| TO:<carol@b.example>
+501 5.1.7| <carol@b.example>
+501 5.1.7| carol@b.example
+500 5.5.1|FROM:<carol@b.example>
+500 5.5.1|:<carol@b.example>
+END
+}
+
+@test "RFC 5321 2.4: FROM, MAIL and parameters are the same in any case" {
+    check <<'END'
+250 2.1.0| from:<carol@b.example>
+250 2.1.0| From:<carol@b.example> size=100 body=8bitmime smtputf8
+250 2.1.0| FROM:<carol@b.example> Size=100 Body=7bit SmtpUtf8
+END
+    [ "$(printf 'HELO me\r\nmail from:<>\r\n' | talk | tail -n 1 | cut -c 1-9)" = '250 2.1.0' ]
+}
+
+@test "RFC 5321 3.3: spaces between the colon and the path are let pass" {
+    check <<'END'
+250 2.1.0| FROM: <carol@b.example>
+250 2.1.0| FROM:   <> SIZE=5
+501 5.1.7| FROM: carol@b.example
+501 5.1.7| FROM: @
+END
+}
+
+@test "RFC 5321 4.1.1: white space at the end is let pass, a TAB elsewhere is not" {
+    for end in ' ' '   ' $'\t' $' \t \t'; do
+        [ "$(mail " FROM:<>$end")" = '250 2.1.0' ]
+        [ "$(mail " FROM:<> SIZE=5$end")" = '250 2.1.0' ]
+    done
+    [ "$(mail $' FROM:\t<>')" = '500 5.5.2' ]
+    [ "$(mail $' FROM:<>\tSIZE=5')" = '500 5.5.2' ]
+    [ "$(mail $'\tFROM:<>')" = '500 5.5.2' ]
+}
+
+@test "RFC 5321 4.5.3.1.3: a path of 256 octets is taken, one of 257 is not" {
+    # <, >, @ and ".example" are 11 octets.
+    for route in '' '@a.example,@b.example:'; do
+        room=$((245 - ${#route}))
+        for local in 1 64 65 $((room - 10)); do
+            [ "$(mail " FROM:<$route$(x "$local")@$(x $((room - local))).example>")" = '250 2.1.0' ]
+            [ "$(mail " FROM:<$route$(x "$local")@$(x $((room + 1 - local))).example>")" = '501 5.1.7' ]
+        done
+    done
+    [ "$(mail " FROM:<\"$(x 243)\"@$(x 8)>")" = '250 2.1.0' ]
+    [ "$(mail " FROM:<\"$(x 244)\"@$(x 8)>")" = '501 5.1.7' ]
+}
+
+@test "RFC 5321 4.5.3.1: the longest reverse-path is kept whole" {
+    path="$(x 150)@$(x 95).example"
+    [[ $(from "<$path>") == "250 2.0.0 "* ]]
+    [ "$(head -n 1 "$(message bob)")" = "Return-Path: <$path>" ]
+}
+
+@test "RFC 5321 4.1.1.11: parameters we know are taken in any order" {
+    check <<'END'
+250 2.1.0| FROM:<a@b.example> SIZE=1000
+250 2.1.0| FROM:<a@b.example> BODY=7BIT
+250 2.1.0| FROM:<a@b.example> BODY=8BITMIME
+250 2.1.0| FROM:<a@b.example> SMTPUTF8
+250 2.1.0| FROM:<a@b.example> SIZE=1000 BODY=8BITMIME SMTPUTF8
+250 2.1.0| FROM:<a@b.example> SMTPUTF8 BODY=8BITMIME SIZE=1000
+250 2.1.0| FROM:<>   SIZE=1000   BODY=7BIT
+END
+}
+
+@test "RFC 5321 4.1.1.11: parameters we don't know get 555 5.5.4" {
+    check <<'END'
+555 5.5.4| FROM:<a@b.example> FOO
+555 5.5.4| FROM:<a@b.example> FOO=BAR
+555 5.5.4| FROM:<a@b.example> AUTH=<>
+555 5.5.4| FROM:<a@b.example> RET=FULL
+555 5.5.4| FROM:<a@b.example> ENVID=x+2Dy
+555 5.5.4| FROM:<a@b.example> SIZE=5 FOO
+555 5.5.4| FROM:<a@b.example> FOO SIZE=5
+555 5.5.4| FROM:<a@b.example> SIZES=5
+555 5.5.4| FROM:<a@b.example> SIZ=5
+555 5.5.4| FROM:<a@b.example> SMTPUTF-8
+555 5.5.4| FROM:<a@[192.0.2.1]> FOO=a:b
+END
+}
+
+@test "RFC 5321 4.1.1.11: after HELO no parameter is known" {
+    hello='HELO me'
+    check <<'END'
+250 2.1.0| FROM:<a@b.example>
+555 5.5.4| FROM:<a@b.example> SIZE=5
+555 5.5.4| FROM:<a@b.example> BODY=8BITMIME
+555 5.5.4| FROM:<a@b.example> SMTPUTF8
+555 5.5.4| FROM:<a@b.example> FOO
+END
+}
+
+@test "RFC 5321 4.1.2: malformed or repeated parameters get 501 5.5.4" {
+    check <<'END'
+501 5.5.4| FROM:<> SIZE
+501 5.5.4| FROM:<> SIZE=
+501 5.5.4| FROM:<> SIZE=x
+501 5.5.4| FROM:<> SIZE=1k
+501 5.5.4| FROM:<> SIZE=-1
+501 5.5.4| FROM:<> SIZE=+1
+501 5.5.4| FROM:<> SIZE=1=2
+501 5.5.4| FROM:<> SIZE=0x10
+501 5.5.4| FROM:<> SIZE = 1
+501 5.5.4| FROM:<> SIZE=1 SIZE=1
+501 5.5.4| FROM:<> SIZE=1 BODY=7BIT size=2
+501 5.5.4| FROM:<> BODY
+501 5.5.4| FROM:<> BODY=
+501 5.5.4| FROM:<> BODY=BINARYMIME
+501 5.5.4| FROM:<> BODY=7BITS
+501 5.5.4| FROM:<> BODY=7BIT=
+501 5.5.4| FROM:<> BODY=7BIT BODY=7BIT
+501 5.5.4| FROM:<> SMTPUTF8=
+501 5.5.4| FROM:<> SMTPUTF8=YES
+501 5.5.4| FROM:<> SMTPUTF8 SMTPUTF8
+END
+}
+
+@test "RFC 5321 4.1.1.2: between the path and the parameters stands a space" {
+    for argument in '<a@b.example>SIZE=5' '<a@b.example>x' '<>>' '<><>' '<a@b.example>,<a@c.example>'; do
+        [[ $(mail " FROM:$argument") == "501 5."* ]]
+    done
+}
+
+@test "RFC 5321 4.1.4: a refused MAIL leaves things as they were" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: EHLO me
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:bad
+S: 501 5.1.7 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<bad@b.example> FOO
+S: 555 5.5.4 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<good@b.example>
+S: 250 2.1.0 ...
+C: MAIL FROM:<second@b.example>
+S: 503 5.5.1 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <good@b.example>' ]
+}
+
+@test "RFC 1870 6.1: a SIZE over the limit gets 552 5.3.4, one at the limit 250" {
+    check -z 65536 <<'END'
+250 2.1.0| FROM:<> SIZE=0
+250 2.1.0| FROM:<> SIZE=1
+250 2.1.0| FROM:<> SIZE=65536
+250 2.1.0| FROM:<> SIZE=00000000000000065536
+552 5.3.4| FROM:<> SIZE=65537
+552 5.3.4| FROM:<> SIZE=4294967296
+552 5.3.4| FROM:<> SIZE=9223372036854775807
+552 5.3.4| FROM:<> SIZE=9223372036854775808
+552 5.3.4| FROM:<> SIZE=18446744073709551616
+552 5.3.4| FROM:<> SIZE=99999999999999999999
+END
+    check <<'END'
+250 2.1.0| FROM:<> SIZE=26214400
+552 5.3.4| FROM:<> SIZE=26214401
+END
+}
+
+@test "RFC 1870 3: a SIZE has at most 20 digits" {
+    check <<'END'
+501 5.5.4| FROM:<> SIZE=000000000000000000001
+501 5.5.4| FROM:<> SIZE=999999999999999999999
+END
+}
+
+@test "RFC 1870 6.1: a SIZE larger than the free disk gets 452 4.3.1" {
+    # A margin, since others write to this disk too.
+    free=$(py <<<'import os; s = os.statvfs("."); print(s.f_bavail * s.f_frsize)')
+    most=$((1 << 40)) margin=$((1 << 28))
+    [ $((free + margin)) -le "$most" ] || skip "more than 1 TiB is free here"
+    [ "$(mail " FROM:<> SIZE=$((free + margin))" -z "$most")" = '452 4.3.1' ]
+    [ "$(mail " FROM:<> SIZE=$((free / 2))" -z "$most")" = '250 2.1.0' ]
+}
+
+# smtpd on a file system of 40 KiB, which nobody else sees.
+on_small_disk() {
+    # shellcheck disable=SC2016
+    unshare "$1" sh -c 'mount -t tmpfs -o size=40k none small &&
+        exec "$0" -i -m small -n mail.example.com' "$SMTPD" 2>>log
+}
+
+@test "RFC 1870 6.1: with less than 64 KiB free, MAIL without SIZE gets 452 4.3.1" {
+    mkdir small
+    for as in -m -rm; do
+        unshare "$as" mount -t tmpfs none small 2>/dev/null || continue
+        # Who declares a size knows what he needs.
+        printf '%s\r\n' 'EHLO me' 'MAIL FROM:<>' 'MAIL FROM:<> SIZE=50000' \
+            'MAIL FROM:<> SIZE=10000' | on_small_disk "$as" >out
+        [ "$(tail -n 3 out | cut -c 1-9)" = $'452 4.3.1\n452 4.3.1\n250 2.1.0' ]
+        return
+    done
+    skip "may not mount a small file system"
+}
+
+@test "RFC 1870 6.3: a message larger than declared, and within the limit, is taken" {
+    [[ $(from '<a@b.example> SIZE=1') == "250 2.0.0 "* ]]
+    [ "$(mail_count bob)" -eq 1 ]
+}
+
+@test "RFC 6152 3: all bits of a message are kept, with BODY=8BITMIME and without" {
+    for body in ' BODY=8BITMIME' ' BODY=7BIT' ''; do
+        # All octets but NUL, CR and LF.
+        py >sent <<<'import sys; sys.stdout.buffer.write(bytes(set(range(1, 256)) - {10, 13}))'
+        { printf '%s\r\n' 'EHLO me' "MAIL FROM:<>$body" 'RCPT TO:<bob@localhost>' DATA ''
+            cat sent && printf '\r\n.\r\n'; } | talk | tail -n 1 >out
+        [[ $(cat out) == "250 2.0.0 "* ]]
+        body "$(message bob)" | tr -d '\n' | cmp - sent
+        rm -r mail/bob
+    done
+}

@@ -1,0 +1,623 @@
+#!/usr/bin/env bats
+# What is an address, and what is not: the grammar of RFC 5321 4.1.2 and 4.1.3,
+# and RFC 6531's of addresses in UTF-8.
+
+load helpers
+
+# Each path on standard input, a line each, must be answered so. A session
+# ends after 20 blunders: so each gets no more than 15 paths.
+all_get() { # CODES MAIL|RCPT [PARAMETERS OF MAIL]
+    local LC_ALL=C part format='RCPT TO:%s\r\n'
+    [ "$2" = RCPT ] || format="RSET\r\nMAIL FROM:%s${3:+ $3}\r\n"
+    cat >paths
+    split -l 15 paths part.
+    for part in part.*; do
+        { printf 'EHLO me\r\nMAIL FROM:<>%s\r\n' "${3:+ $3}"
+            awk -v format="$format" '{ printf format, $0 }' "$part"; } |
+            talk -d '*' | sed 1,9d | grep -v '^250 2\.0\.0'
+        rm "$part"
+    done | cut -c 1-9 | paste -d ' ' - paths >answers
+    # Show those that were answered otherwise.
+    if grep -v "^$1 <" answers || [ ! -s answers ]; then return 1; fi
+}
+
+# The same for lines with octets written \xHH.
+octets() { while IFS= read -r line; do printf '%b\n' "$line"; done; }
+
+# A source of paths, for MAIL and for RCPT; -d '*' has it all served.
+good() {
+    cat >good
+    all_get '250 2.1.0' MAIL <good
+    all_get '250 2.1.5' RCPT <good
+}
+
+bad() {
+    cat >bad
+    all_get '501 5.1.7' MAIL <bad
+    all_get '501 5.1.3' RCPT <bad
+}
+
+@test "RFC 5321 4.1.2: Dot-string: atoms with dots between" {
+    good <<'END'
+<a@b.example>
+<a.b@b.example>
+<a.b.c.d.e.f@b.example>
+<1@b.example>
+<1.2.3@b.example>
+<A.Z.a.z.0.9@b.example>
+<!#$%&'*+-/=?^_`{|}~@b.example>
+<!.#.$.%.&.'.*.+.-./.=.?.^._.`.{.|.}.~@b.example>
+<-@b.example>
+<-a-@b.example>
+<_@b.example>
+<a+b=c_d/e!f@b.example>
+<owner-list=bob=c.example@b.example>
+<a%elsewhere.example@b.example>
+<elsewhere.example!a@b.example>
+<%n%s%x@b.example>
+<$HOME@b.example>
+<`id`@b.example>
+<${x}@b.example>
+END
+}
+
+@test "RFC 5321 4.1.2: what is no Dot-string" {
+    bad <<'END'
+<@b.example>
+<.@b.example>
+<..@b.example>
+<.a@b.example>
+<a.@b.example>
+<a..b@b.example>
+<a b@b.example>
+<a @b.example>
+< a@b.example>
+<a,b@b.example>
+<a:b@b.example>
+<a;b@b.example>
+<a(b@b.example>
+<a)b@b.example>
+<(x)a@b.example>
+<a(x)@b.example>
+<a[b@b.example>
+<a]b@b.example>
+<a<b@b.example>
+<a>b@b.example>
+<a\b@b.example>
+<a\@c@b.example>
+<a\ b@b.example>
+<a@c@b.example>
+<a@@b.example>
+<mailto:a@b.example>
+<SMTP:a@b.example>
+END
+}
+
+@test "RFC 5321 4.1.2: Quoted-string: any printable octet in it" {
+    good <<'END'
+<"a"@b.example>
+<"a.b"@b.example>
+<"a b"@b.example>
+<" "@b.example>
+<" a "@b.example>
+<"."@b.example>
+<".."@b.example>
+<".a"@b.example>
+<"a.."@b.example>
+<"a@c"@b.example>
+<"a>b"@b.example>
+<"a<b"@b.example>
+<"<>"@b.example>
+<">"@b.example>
+<"a> SIZE=1"@b.example>
+<"a,b"@b.example>
+<"a:b"@b.example>
+<"@a.example:b"@b.example>
+<"(a)"@b.example>
+<" !#$%&'()*+,-./0129:;<=>?@AZ[]^_`az{|}~"@b.example>
+<"/etc/passwd"@b.example>
+<"../../x"@b.example>
+END
+}
+
+@test "RFC 5321 4.1.2: Quoted-string: a backslash takes the next octet literally" {
+    good <<'END'
+<"\""@b.example>
+<"\\"@b.example>
+<"\a"@b.example>
+<"\ "@b.example>
+<"\>"@b.example>
+<"\@"@b.example>
+<"Joe\,Smith"@b.example>
+<"\\\\\\"@b.example>
+<"\\\""@b.example>
+<"a\"b\"c"@b.example>
+<"\~\!\0"@b.example>
+END
+}
+
+@test "RFC 5321 4.1.2: what is no Quoted-string" {
+    bad <<'END'
+<"@b.example>
+<"a@b.example>
+<a"@b.example>
+<a"b@b.example>
+<a"b"@b.example>
+<"a"b@b.example>
+<"a"."b"@b.example>
+<a."b"@b.example>
+<"a".b@b.example>
+<"a""b"@b.example>
+<"a" @b.example>
+< "a"@b.example>
+<"a"b"@b.example>
+<"a\"@b.example>
+<"a\\"b"@b.example>
+<"\"@b.example>
+<"a\
+<"
+<"a"
+<"a">
+<"a"@>
+<""""@b.example>
+<'a b'@b.example>
+END
+}
+
+@test "RFC 5321 4.1.2: an empty Quoted-string is a reverse-path, but no mailbox here" {
+    all_get '250 2.1.0' MAIL <<<'<""@b.example>'
+    run all_get '250 2.1.5' RCPT <<<'<""@b.example>'
+    [ "$status" -eq 1 ] && [[ $output == 5* ]]
+}
+
+@test "RFC 5321 4.1.2: Domain: letters, digits and hyphens inside, and dots between" {
+    good <<'END'
+<a@b>
+<a@localhost>
+<a@b.c>
+<a@b.c.d.e.f.g.h>
+<a@B.EXAMPLE>
+<a@1>
+<a@3com.example>
+<a@192.0.2.1>
+<a@b-c.example>
+<a@b--c.example>
+<a@b-1.example>
+<a@xn--bcher-kva.example>
+<a@b.xn--p1ai>
+END
+}
+
+@test "RFC 5321 4.1.2: an underscore in a domain is met in real names, and let pass" {
+    good <<'END'
+<a@my_host.example>
+<a@_b.example>
+<a@b_.example>
+<a@_>
+END
+}
+
+@test "RFC 5321 4.1.2: what is no Domain" {
+    bad <<'END'
+<a>
+<a@>
+<@>
+<a@.>
+<a@.b>
+<a@b.>
+<a@b..c>
+<a@-b>
+<a@b->
+<a@->
+<a@b-.c>
+<a@b.-c>
+<a@b c>
+<a@ b>
+<a@b >
+<a@b!c>
+<a@b#c>
+<a@b$c>
+<a@b%c>
+<a@b&c>
+<a@b'c>
+<a@b*c>
+<a@*>
+<a@*.example>
+<a@b+c>
+<a@b,c>
+<a@b/c>
+<a@b:25>
+<a@b;c>
+<a@b=c>
+<a@b?c>
+<a@b\c>
+<a@b^c>
+<a@b`c>
+<a@b{c>
+<a@b|c>
+<a@b}c>
+<a@b~c>
+<a@(b)>
+<a@b(c)>
+<a@"b">
+<a@"b c">
+<a@<b>
+<a@#1234>
+END
+}
+
+@test "RFC 5321 appendix C: a source route: domains with @, commas between, a colon" {
+    good <<'END'
+<@a:b@c>
+<@a.example:b@c.example>
+<@a.example,@b.example:c@d.example>
+<@a,@b,@c,@d,@e,@f:g@h>
+<@1.2,@3:b@c>
+<@a:"b c"@d>
+<@a:"@b:c"@d>
+END
+}
+
+@test "RFC 5321 4.1.2: what is no source route" {
+    bad <<'END'
+<@a>
+<@a:>
+<@a:b>
+<@a:@b>
+<@:b@c>
+<@,@a:b@c>
+<@a,:b@c>
+<@a,@:b@c>
+<@a,b:c@d>
+<a,@b:c@d>
+<,@a:b@c>
+<@a@b:c@d>
+<@a:@b:c@d>
+<@a:b:c@d>
+<@a b@c>
+<@a b:c@d>
+<@a :b@c>
+<@a: b@c>
+<@a, @b:c@d>
+<@a..b:c@d>
+<@-a:b@c>
+<x@a:b@c>
+<@[192.0.2.1]:b@c>
+<@a;b@c>
+<@a:<b@c>>
+END
+}
+
+@test "RFC 5321 4.1.3: IPv4-address-literal: four numbers up to 255" {
+    cat >good <<'END'
+<a@[192.0.2.1]>
+<a@[0.0.0.0]>
+<a@[255.255.255.255]>
+<a@[192.000.002.001]>
+<a@[00.0.000.0]>
+<"a b"@[192.0.2.1]>
+<@b.example:a@[192.0.2.1]>
+END
+    all_get '250 2.1.0' MAIL <good
+    # Good addresses, but somebody else's, even if -d is *.
+    all_get '550 5.7.1' RCPT <good
+}
+
+@test "RFC 5321 4.1.3: what is no IPv4-address-literal" {
+    bad <<'END'
+<a@[]>
+<a@[ ]>
+<a@[1]>
+<a@[1.2.3]>
+<a@[1.2.3.4.5]>
+<a@[1.2.3.]>
+<a@[.1.2.3]>
+<a@[1..2.3]>
+<a@[1.2.3.4.]>
+<a@[256.2.3.4]>
+<a@[1.256.3.4]>
+<a@[1.2.3.256]>
+<a@[1.2.3.999]>
+<a@[1.2.3.0004]>
+<a@[1.2.3.1234]>
+<a@[-1.2.3.4]>
+<a@[+1.2.3.4]>
+<a@[1.2.3.x]>
+<a@[0x7f.0.0.1]>
+<a@[2130706433]>
+<a@[1.2.3.4/8]>
+<a@[ 1.2.3.4]>
+<a@[1.2.3.4 ]>
+<a@[1,2,3,4]>
+<a@[1.2.3.4>
+<a@1.2.3.4]>
+<a@[[1.2.3.4]]>
+<a@[1.2.3.4]]>
+<a@[1.2.3.4]b>
+<a@b[1.2.3.4]>
+<a@[1.2.3.4].example>
+<a@[example.com]>
+<a@[IPv4:1.2.3.4]>
+<[1.2.3.4]@b.example>
+<[1.2.3.4]>
+END
+}
+
+@test "RFC 5321 4.1.3: IPv6-address-literal: in full, or with ::, or with an IPv4 address" {
+    cat >good <<'END'
+<a@[IPv6:1:2:3:4:5:6:7:8]>
+<a@[IPv6:0:0:0:0:0:0:0:0]>
+<a@[IPv6:0001:0020:0300:4000:ABCD:abcd:EF09:ef90]>
+<a@[ipv6:1:2:3:4:5:6:7:8]>
+<a@[IPV6:1:2:3:4:5:6:7:8]>
+<a@[IPv6:::]>
+<a@[IPv6:::1]>
+<a@[IPv6:1::]>
+<a@[IPv6:1::2]>
+<a@[IPv6:2001:db8::1]>
+<a@[IPv6:1:2:3:4:5:6::]>
+<a@[IPv6:1:2:3:4:5::6]>
+<a@[IPv6:1::2:3:4:5:6]>
+<a@[IPv6:::1:2:3:4:5:6]>
+<a@[IPv6:1:2:3:4:5:6:192.0.2.1]>
+<a@[IPv6:::192.0.2.1]>
+<a@[IPv6:::ffff:192.0.2.1]>
+<a@[IPv6:1::192.0.2.1]>
+<a@[IPv6:64:ff9b::192.0.2.33]>
+<a@[IPv6:1:2:3:4::192.0.2.1]>
+<a@[IPv6:1:2::3:4:192.0.2.1]>
+<a@[IPv6:::1:2:3:4:192.0.2.1]>
+<a@[IPv6:::12:255.255.255.255]>
+END
+    all_get '250 2.1.0' MAIL <good
+    all_get '550 5.7.1' RCPT <good
+}
+
+@test "RFC 5321 4.1.3: what is no IPv6-address-literal" {
+    bad <<'END'
+<a@[IPv6:]>
+<a@[IPv6::]>
+<a@[IPv6]>
+<a@[IPv6:1]>
+<a@[IPv6:1:2:3:4:5:6:7]>
+<a@[IPv6:1:2:3:4:5:6:7:8:9]>
+<a@[IPv6:1:2:3:4:5:6:7:]>
+<a@[IPv6:1:2:3:4:5:6:7:8:]>
+<a@[IPv6::1:2:3:4:5:6:7:8]>
+<a@[IPv6::1:2:3:4:5:6:7]>
+<a@[IPv6::1]>
+<a@[IPv6:1:]>
+<a@[IPv6:12345::1]>
+<a@[IPv6:00001::1]>
+<a@[IPv6:g::1]>
+<a@[IPv6:1::x]>
+<a@[IPv6:fe80::1%eth0]>
+<a@[IPv6:fe80::1/64]>
+<a@[IPv6: ::1]>
+<a@[IPv6:::1 ]>
+<a@[IPv6 ::1]>
+<a@[IPv6-::1]>
+<a@[IPv5:::1]>
+<a@[IPv6:::1>
+<a@IPv6:::1>
+<a@IPv6:::1]>
+<a@[IPv6:::1]]>
+<a@[IPv6:[::1]]>
+<a@[IPv6:localhost]>
+END
+}
+
+@test "RFC 5321 4.1.3: :: stands for two groups at least, and stands once" {
+    bad <<'END'
+<a@[IPv6:1::2::3]>
+<a@[IPv6:::1::]>
+<a@[IPv6:1:::2]>
+<a@[IPv6::::]>
+<a@[IPv6:::::]>
+<a@[IPv6::::1]>
+<a@[IPv6:1:::]>
+<a@[IPv6:1:2:3:4:5:6:7::]>
+<a@[IPv6:::1:2:3:4:5:6:7]>
+<a@[IPv6:1:2:3:4::5:6:7]>
+<a@[IPv6:1:2:3:4:5:6:7::8]>
+<a@[IPv6:1:2:3:4::5:6:7:8]>
+<a@[IPv6:::1:2:3:4:5:6:7:8]>
+END
+}
+
+@test "RFC 5321 4.1.3: an IPv4 address within IPv6 stands for the last two groups" {
+    bad <<'END'
+<a@[IPv6:192.0.2.1]>
+<a@[IPv6:1:192.0.2.1]>
+<a@[IPv6:1:2:3:4:5:192.0.2.1]>
+<a@[IPv6:1:2:3:4:5:6:7:192.0.2.1]>
+<a@[IPv6:1:2:3:4:5::192.0.2.1]>
+<a@[IPv6:::1:2:3:4:5:192.0.2.1]>
+<a@[IPv6:1:2:3::4:5:192.0.2.1]>
+<a@[IPv6:::192.0.2]>
+<a@[IPv6:::192.0.2.1.5]>
+<a@[IPv6:::192.0.2.256]>
+<a@[IPv6:::192.0.2.1:1]>
+<a@[IPv6:::192.0.2.1::]>
+<a@[IPv6:192.0.2.1::]>
+<a@[IPv6:192.0.2.1:1:2:3:4:5:6]>
+<a@[IPv6:::ffff192.0.2.1]>
+<a@[IPv6:::c0.0.2.1]>
+END
+}
+
+@test "RFC 5321 4.1.3: no other tag is registered, so no other literal is taken" {
+    bad <<'END'
+<a@[2001:db8::1]>
+<a@[::1]>
+<a@[fe80::1]>
+<a@[x-tag:some.thing]>
+<a@[tag:]>
+<a@[:x]>
+<a@[-:x]>
+<a@[a[b]>
+<a@[tag:a\b]>
+END
+}
+
+@test "RFC 5321 4.1.2: a control octet has no place in an address, quoted or not" {
+    # RFC 5321 2.4: nor in any command.
+    for octet in '\x00' '\x01' '\x08' '\x09' '\x0D' '\x1B' '\x1F' '\x7F'; do
+        for path in "<a$octet@b.example>" "<a@b$octet.example>" "<\"a$octet\"@b.example>" \
+            "<\"a\\\\$octet\"@b.example>" "<$octet>"; do
+            printf 'EHLO me\r\nMAIL FROM:%b SMTPUTF8\r\n' "$path" | talk >out
+            [[ $(tail -n 1 out) == '500 5.5.2 '* ]] || { echo "$path" && false; }
+        done
+    done
+}
+
+@test "RFC 6531 3.3: UTF-8 is taken with SMTPUTF8, wherever an address has letters" {
+    octets >good <<'END'
+<\xC3\xA9@b.example>
+<a.\xC3\xA9@b.example>
+<\xC3\xA9.\xE4\xBD\xA0@b.example>
+<J\xC3\xBCrgen+x@b.example>
+<"\xC3\xA9"@b.example>
+<"\xC3\xA9 \xF0\x9F\x98\x80"@b.example>
+<a@b\xC3\xBC.example>
+<a@\xC3\xBC>
+<a@\xE4\xBE\x8B\xE3\x81\x88.\xE3\x83\x86\xE3\x82\xB9\xE3\x83\x88>
+<\xE7\x94\xB2@\xE4\xB9\x99.example>
+<@b\xC3\xBC.example:a@c.example>
+END
+    all_get '250 2.1.0' MAIL SMTPUTF8 <good
+    all_get '250 2.1.5' RCPT SMTPUTF8 <good
+}
+
+@test "RFC 6531 3.4: without SMTPUTF8 an address in UTF-8 gets 553 5.6.7" {
+    octets >good <<'END'
+<\xC3\xA9@b.example>
+<"\xC3\xA9"@b.example>
+<a@b\xC3\xBC.example>
+<@b\xC3\xBC.example:a@c.example>
+END
+    all_get '553 5.6.7' MAIL <good
+    all_get '553 5.6.7' MAIL SIZE=5 <good
+    all_get '553 5.6.7' RCPT <good
+}
+
+@test "RFC 6531 3.3: the rest of the grammar is as it was" {
+    octets >bad <<'END'
+<\xC3\xA9>
+<\xC3\xA9@>
+<@\xC3\xA9>
+<.\xC3\xA9@b.example>
+<\xC3\xA9..a@b.example>
+<\xC3\xA9 a@b.example>
+<\xC3\xA9"@b.example>
+<"\xC3\xA9@b.example>
+<a@b\xC3\xBC..example>
+<a@-\xC3\xBC>
+<a@\xC3\xBC->
+<a@[\xC3\xBC]>
+<a@[IPv6:\xC3\xBC::]>
+<a@[\xC3\xBC:x]>
+END
+    # Only ASCII can be quoted by a backslash.
+    printf '<"\\\xC3\xA9"@b.example>\n' >>bad
+    all_get '501 5.1.7' MAIL SMTPUTF8 <bad
+    all_get '501 5.1.3' RCPT SMTPUTF8 <bad
+}
+
+# Paths with this, written \xHH, in each place where letters can be.
+everywhere() {
+    local sequence
+    while IFS= read -r sequence; do
+        printf '<%b@b.example>\n<x%b.y@b.example>\n<a@b%b.example>\n<"%b"@b.example>\n' \
+            "$sequence" "$sequence" "$sequence" "$sequence"
+    done
+}
+
+@test "RFC 3629 4: well-formed UTF-8, from the first of each length to the last" {
+    everywhere >good <<'END'
+\xC2\x80
+\xDF\xBF
+\xE0\xA0\x80
+\xEC\xBF\xBF
+\xED\x80\x80
+\xED\x9F\xBF
+\xEE\x80\x80
+\xEF\xBF\xBF
+\xF0\x90\x80\x80
+\xF0\xBF\xBF\xBF
+\xF1\x80\x80\x80
+\xF3\xBF\xBF\xBF
+\xF4\x80\x80\x80
+\xF4\x8F\xBF\xBF
+END
+    all_get '250 2.1.0' MAIL SMTPUTF8 <good
+    all_get '250 2.1.5' RCPT SMTPUTF8 <good
+}
+
+# Not UTF-8, in each place: refused for that.
+not_utf8() {
+    everywhere >bad
+    all_get '501 5.1.7' MAIL SMTPUTF8 <bad
+    all_get '501 5.1.3' RCPT SMTPUTF8 <bad
+}
+
+@test "RFC 3629 4: octets that never start a character, or are missing, or too many" {
+    not_utf8 <<'END'
+\x80
+\xBF
+\xC3
+\xC3\xC3\xA9
+\xC3\xA9\xA9
+\xE2\x82
+\xE2
+\xE2\x82\xC3
+\xE2\xC3\xA9
+\xF0\x9F\x98
+\xF0\x9F
+\xF0
+\xF0\x9F\x98\x80\x80
+\xFE
+\xFF
+\xE9
+END
+}
+
+@test "RFC 3629 3: overlong forms are no UTF-8" {
+    # Of /, of the first characters of each length, and of the last before it.
+    not_utf8 <<'END'
+\xC0\xAF
+\xC0\x80
+\xC1\xBF
+\xE0\x80\xAF
+\xE0\x80\x80
+\xE0\x9F\xBF
+\xF0\x80\x80\xAF
+\xF0\x80\x80\x80
+\xF0\x8F\xBF\xBF
+\xF8\x80\x80\x80\xAF
+\xFC\x80\x80\x80\x80\xAF
+END
+}
+
+@test "RFC 3629 3: surrogates are no characters, and none is above U+10FFFF" {
+    not_utf8 <<'END'
+\xED\xA0\x80
+\xED\xAF\xBF
+\xED\xB0\x80
+\xED\xBF\xBF
+\xED\xA0\xBD\xED\xB8\x80
+\xF4\x90\x80\x80
+\xF4\xBF\xBF\xBF
+\xF5\x80\x80\x80
+\xF7\xBF\xBF\xBF
+\xF8\x88\x80\x80\x80
+\xFC\x84\x80\x80\x80\x80
+END
+}
+
+@test "RFC 5321 4.1.2: what is no mailbox makes no directory either" {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<a b@localhost>' \
+        'RCPT TO:<.@localhost>' 'RCPT TO:<../x@localhost>' DATA | talk >out
+    [[ $(tail -n 1 out) == '554 5.5.1 '* ]]
+    [ -z "$(find mail -mindepth 1)" ]
+}

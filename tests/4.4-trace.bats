@@ -1,0 +1,380 @@
+#!/usr/bin/env bats
+# Trace information: what stands before a message when it lies in a mailbox.
+# RFC 5321 4.4 has its grammar, RFC 5322 3.3 that of the date.
+
+load helpers
+
+# Post standard input, with LF line ends, to these recipients.
+post() { # MAIL-ARGUMENTS RECIPIENT...
+    {
+        printf 'EHLO client.example\r\nMAIL FROM:%s\r\n' "$1"
+        shift
+        printf 'RCPT TO:<%s>\r\n' "$@"
+        printf 'DATA\r\n'
+        awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }'
+        printf '.\r\nQUIT\r\n'
+    } | talk >replies
+    grep -q '^250 2\.0\.0 ' replies
+}
+
+DATE='[MTWFS][a-z][a-z], [1-9][0-9]? [JFMASOND][a-z][a-z] [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}'
+ID="[A-Za-z0-9!#\$%&'*+/=?^_\`{|}~-]+"
+
+# The first two fields of this file must be Return-Path: with this path and
+# Received: with these words, where ID stands for an atom, before the date.
+# What then follows is left in the file rest.
+has_trace() { # FILE PATH WORDS
+    local got words=${3//ID/$ID}
+    [ "$(head -n 1 "$1")" = "Return-Path: $2" ]
+    [[ $(sed -n 2p "$1") == "Received: "* ]]
+    got=$(field Received "$1" | head -n 1)
+    echo "got: $got"
+    grep -qxE "Received: $words; $DATE" <<<"$got"
+    sed '1,2d' "$1" | awk '!on && /^[ \t]/ { next } { on = 1; print }' >rest
+}
+
+@test "RFC 5321 4.4: Return-Path, then Received with client, server, ID, path and date" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO old.example
+S: 250 ...
+C: EHLO client.example
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:<Alice@Example.org> BODY=8BITMIME
+S: 250 ...
+C: RCPT TO:<Bob@example.com>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: Subject: hello
+C:
+C: hello
+C: .
+S: 250 2.0.0 ...
+END
+    has_trace "$(message bob)" '<Alice@Example.org>' \
+        'from client\.example \(\[127\.0\.0\.1\]\) by mail\.example\.com with ESMTP id ID for <Bob@example\.com>'
+    [ "$(cat rest)" = $'Subject: hello\n\nhello' ]
+}
+
+@test "RFC 5321 4.4: after HELO the protocol is SMTP" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: EHLO new.example
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: HELO old.example
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<bob@example.com>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    has_trace "$(message bob)" '<>' \
+        'from old\.example \(\[127\.0\.0\.1\]\) by mail\.example\.com with SMTP id ID for <bob@example\.com>'
+    [ ! -s rest ]
+}
+
+@test "RFC 6531 4.3: with SMTPUTF8 the protocol is UTF8SMTP, without it ESMTP" {
+    post '<zoë@exämple.org> SMTPUTF8' jürgen@example.com </dev/null
+    has_trace "$(message 'j%C3%BCrgen')" '<zoë@exämple.org>' \
+        'from client\.example by mail\.example\.com with UTF8SMTP id ID for <jürgen@example\.com>'
+    post '<zoe@example.org> SMTPUTF8' bob@example.com </dev/null
+    has_trace "$(message bob)" '<zoe@example.org>' '.* with UTF8SMTP id .*'
+    post '<zoe@example.org>' carol@example.com </dev/null
+    has_trace "$(message carol)" '<zoe@example.org>' '.* with ESMTP id .*'
+}
+
+has_ipv6() {
+    py 2>/dev/null <<<'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+        skip "no IPv6 here"
+}
+
+# Send an empty message to $1 from the client address $HOST.
+from_address() {
+    dialogue <<END
+S: 220 ...
+C: HELO ${2-client.example}
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<$1@example.com>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+}
+
+@test "RFC 5321 4.4: a client with an IPv6 address, which has its own literal (4.1.3)" {
+    has_ipv6
+    serve -l ::1
+    HOST=::1 from_address bob '[IPv6:2001:db8::25]'
+    has_trace "$(message bob)" '<>' \
+        'from \[IPv6:2001:db8::25\] \(\[IPv6:::1\]\) by mail\.example\.com with SMTP id ID for <bob@example\.com>'
+}
+
+@test "RFC 5321 4.4: IPv4 over an IPv6 socket is written as IPv4" {
+    has_ipv6
+    serve -l ::ffff:127.0.0.1
+    from_address bob '[192.0.2.25]'
+    has_trace "$(message bob)" '<>' \
+        'from \[192\.0\.2\.25\] \(\[127\.0\.0\.1\]\) by .*'
+}
+
+@test "RFC 5321 4.4: without a client address nothing stands in its place" {
+    post '<a@example.org>' bob@example.com </dev/null
+    has_trace "$(message bob)" '<a@example.org>' \
+        'from client\.example by mail\.example\.com with ESMTP id ID for <bob@example\.com>'
+}
+
+@test "RFC 5321 4.4: the ID of Received is the one in the reply, the log and the file's name" {
+    post '<a@example.org>' bob@example.com </dev/null
+    file=$(message bob)
+    [[ $(field Received "$file") =~ ' id '([^ \;]+) ]]
+    id=${BASH_REMATCH[1]}
+    grep -qE "^250 2\.0\.0 .* $id"$'\r$' replies
+    grep -q "kept $id " log
+    [[ ${file##*/} == *."$id".* ]]
+}
+
+@test "RFC 5321 7.2: with several recipients none is named, or copies were not blind" {
+    post '<a@example.org>' bob@example.com carol@example.com <<<'Subject: x'
+    for user in bob carol; do
+        has_trace "$(message $user)" '<a@example.org>' \
+            'from client\.example by mail\.example\.com with ESMTP id ID'
+        run ! grep -qiE '(bob|carol)@' "$(message $user)"
+    done
+}
+
+@test "RFC 5321 7.2: a recipient who was refused does not count, nor one named twice" {
+    post '<>' bob@example.com eve@elsewhere.example BOB@localhost </dev/null
+    has_trace "$(message bob)" '<>' '.* id ID for <bob@example\.com>'
+    [ "$(mail_count bob)" -eq 1 ]
+}
+
+@test "RFC 5321 4.4: paths stand there as they were sent, but for a source route (appendix C)" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO client.example
+S: 250 ...
+C: MAIL FROM:<@one.example,@two.example:"joe \" bloggs"@[192.0.2.1]>
+S: 250 ...
+C: RCPT TO:<@relay.example:"Bob\ "@EXAMPLE.com>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    has_trace "$(message 'bob%20')" '<"joe \" bloggs"@[192.0.2.1]>' \
+        '.* for <"Bob\\ "@EXAMPLE\.com>'
+}
+
+@test "RFC 5321 4.4: postmaster alone is no Path, so there is no for clause" {
+    post '<>' PostMaster </dev/null
+    has_trace "$(message postmaster)" '<>' 'from client\.example by mail\.example\.com with ESMTP id ID'
+}
+
+@test "RFC 5321 4.4: the longest names and paths are whole, on lines under 998 octets" {
+    # 255 octets of domain (4.5.3.1.2), and 256 of path with its < > (4.5.3.1.3).
+    label=$(printf 'x%.0s' {1..49})
+    domain=$label.$label.$label.$label.$label.abcde
+    sender=someone@${domain%???????}
+    path=bob@${domain%?????}z
+    [ "${#domain} ${#sender} ${#path}" = "255 256 255" ]
+    sender=${sender#??} path=${path#?}
+    printf '%s\r\n' "EHLO $domain" "MAIL FROM:<$sender>" "RCPT TO:<$path>" DATA . QUIT |
+        talk -n "$domain" -d '*'
+    file=$(message ob)
+    has_trace "$file" "<$sender>" \
+        "from ${domain//./\\.} by ${domain//./\\.} with ESMTP id ID for <$path>"
+    run ! grep -qE '.{998}' "$file"
+}
+
+@test "RFC 5321 4.4: two messages of one session have their own trace and ID" {
+    printf '%s\r\n' 'EHLO one.example' 'MAIL FROM:<first@example.org> SMTPUTF8' \
+        'RCPT TO:<bob@example.com>' DATA 'Subject: first' . 'EHLO two.example' 'MAIL FROM:<>' \
+        'RCPT TO:<carol@example.com>' DATA 'Subject: second' . QUIT | talk
+    has_trace "$(message bob)" '<first@example.org>' \
+        'from one\.example by mail\.example\.com with UTF8SMTP id ID for <bob@example\.com>'
+    [ "$(cat rest)" = 'Subject: first' ]
+    has_trace "$(message carol)" '<>' \
+        'from two\.example by mail\.example\.com with ESMTP id ID for <carol@example\.com>'
+    [ "$(cat rest)" = 'Subject: second' ]
+    [ "$(grep -ho ' id [^ ]*' mail/*/new/* | sort -u | wc -l)" -eq 2 ]
+}
+
+@test "RFC 5321 4.4: the date is now, in local time, with an explicit offset" {
+    # POSIX time zones: in them the sign says how far UT is ahead.
+    for zone in UTC0 '<+0545>-5:45' '<-0330>3:30' '<+14>-14' '<-12>12' '<-0030>0:30'; do
+        TZ=$zone post '<>' bob@example.com </dev/null
+        field Received "$(message bob)" | sed "s/.*; /$zone; /" >>dates
+        rm -r mail
+    done
+    py dates <<'END'
+import sys, time
+from email.utils import parsedate_to_datetime, format_datetime
+offsets = []
+for line in open(sys.argv[1]):
+    date = line.split("; ")[1].rstrip("\n")
+    when = parsedate_to_datetime(date)
+    assert abs(when.timestamp() - time.time()) < 60, line
+    # Weekday too: written again it is the same, but for a leading zero.
+    assert format_datetime(when).replace(" 0", " ", 1) == date.replace(" 0", " ", 1), line
+    offsets.append(date[-5:])
+assert offsets == ["+0000", "+0545", "-0330", "+1400", "-1200", "-0030"], offsets
+END
+}
+
+@test "RFC 5322 3.3: dates across the ends of years, of February and of summer time" {
+    need "${CC:-cc}"
+    # The server, built to take $THEN for the time of day.
+    cat >then.h <<'END'
+#include <stdlib.h>
+#include <time.h>
+static time_t then_time(time_t *t)
+{
+    time_t then = (time_t)strtoll(getenv("THEN"), NULL, 10);
+    if (t != NULL)
+        *t = then;
+    return then;
+}
+static int then_clock(clockid_t clock, struct timespec *t)
+{
+    int result = clock_gettime(clock, t);
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec = then_time(NULL);
+    return result;
+}
+#define time(t) then_time(t)
+#define clock_gettime(clock, t) then_clock(clock, t)
+END
+    "${CC:-cc}" -w -include ./then.h -o smtpd-then "$ROOT/smtpd.c"
+    while read -r when zone date; do
+        rm -rf mail
+        THEN=$when TZ=$zone SMTPD=./smtpd-then post '<>' bob@example.com </dev/null
+        got=$(field Received "$(message bob)")
+        [ "${got#*; }" = "$date" ] || { echo "$when $zone: ${got#*; }" && return 1; }
+    done <<'END'
+1798761599 UTC0 Thu, 31 Dec 2026 23:59:59 +0000
+1798761599 <+0545>-5:45 Fri, 1 Jan 2027 05:44:59 +0545
+1798761600 <-0330>3:30 Thu, 31 Dec 2026 20:30:00 -0330
+1735689599 <+14>-14 Wed, 1 Jan 2025 13:59:59 +1400
+1735689600 <-12>12 Tue, 31 Dec 2024 12:00:00 -1200
+1709164800 <-0030>0:30 Wed, 28 Feb 2024 23:30:00 -0030
+1709164800 <+0030>-0:30 Thu, 29 Feb 2024 00:30:00 +0030
+1774745999 CET-1CEST,M3.5.0,M10.5.0/3 Sun, 29 Mar 2026 01:59:59 +0100
+1774746000 CET-1CEST,M3.5.0,M10.5.0/3 Sun, 29 Mar 2026 03:00:00 +0200
+1792889999 CET-1CEST,M3.5.0,M10.5.0/3 Sun, 25 Oct 2026 02:59:59 +0200
+1792890000 CET-1CEST,M3.5.0,M10.5.0/3 Sun, 25 Oct 2026 02:00:00 +0100
+1782000000 NST3:30NDT,M3.2.0,M11.1.0 Sat, 20 Jun 2026 21:30:00 -0230
+2147483647 UTC0 Tue, 19 Jan 2038 03:14:07 +0000
+END
+}
+
+@test "RFC 5321 4.4: other Return-Path fields go, in any case and with their folded lines" {
+    post '<a@example.org>' bob@example.com <<'END'
+Return-Path: <first@example.org>
+Received: from elsewhere.example by
+ client.example; Thu, 1 Jan 1998 00:00:00 +0000
+RETURN-PATH:
+	<folded@example.org>
+ again
+	
+Subject: kept, and so are its folds
+ Return-Path: <this is part of the subject>
+return-path:<no space>
+X-Return-Path: kept
+Return-Path-X: kept
+ReTuRn-PaTh : <old software puts a space there>
+To: bob
+Return-Path: <last@example.org>
+
+Return-Path: <in the body>
+ kept
+END
+    has_trace "$(message bob)" '<a@example.org>' '.*'
+    diff -u - rest <<'END'
+Received: from elsewhere.example by
+ client.example; Thu, 1 Jan 1998 00:00:00 +0000
+Subject: kept, and so are its folds
+ Return-Path: <this is part of the subject>
+X-Return-Path: kept
+Return-Path-X: kept
+To: bob
+
+Return-Path: <in the body>
+ kept
+END
+}
+
+@test "RFC 5321 4.4: a Return-Path field goes however long it and its lines are" {
+    # Longer than any buffer; the octets after each cut look like a field.
+    long=$(printf 'Subject: no: %.0s' {1..10000})
+    printf '%s\n' 'To: bob' "Return-Path: $long" " $long" " $long" 'From: alice' '' text |
+        post '<>' bob@example.com
+    has_trace "$(message bob)" '<>' '.*'
+    [ "$(cat rest)" = $'To: bob\nFrom: alice\n\ntext' ]
+}
+
+@test "RFC 5321 4.4: the client's Received fields stay, in their order, after ours" {
+    cat >sent <<'END'
+Received: from c.example by d.example; Thu, 1 Jan 1998 00:00:03 +0000
+Subject: between
+Received: from b.example
+	by c.example; Thu, 1 Jan 1998 00:00:02 +0000
+RECEIVED:from a.example by b.example;Thu, 1 Jan 1998 00:00:01 +0000
+
+text
+END
+    post '<>' bob@example.com <sent
+    has_trace "$(message bob)" '<>' 'from client\.example by .*'
+    diff -u sent rest
+}
+
+@test "RFC 5321 4.4: a message without a header section gets the trace and nothing more" {
+    while read -r user text; do
+        printf '%b' "$text" >sent
+        post '<>' "$user@example.com" <sent
+        has_trace "$(message "$user")" '<>' '.*'
+        cmp sent rest
+    done <<'END'
+nothing
+empty \nReturn-Path: <kept>\n
+text Hello, Bob\nReturn-Path: <kept>\n
+colon Hello Bob: hi\nReturn-Path: <kept>\n
+dot .\nReturn-Path: <kept>\n
+last Subject: no body\n
+END
+}
+
+@test "RFC 5321 4.4: the header section ends at a line that is no field" {
+    cat >sent <<'END'
+Subject: x
+This line is text already
+Return-Path: <kept>
+END
+    post '<>' bob@example.com <sent
+    has_trace "$(message bob)" '<>' '.*'
+    diff -u sent rest
+}

@@ -1,0 +1,121 @@
+#!/usr/bin/env bats
+# Lines of mail data: RFC 5321 4.5.3.1.6 asks for 1000 octets with the CRLF;
+# here any length is taken, and kept octet for octet.
+
+load helpers
+load pieces
+
+@test "RFC 5321 4.5.3.1.6: text lines of any length are kept octet for octet" {
+    # In one message each, and all together, since what is read at one time ends
+    # elsewhere then.
+    pieces <<'END'
+sizes = [size for edge in (0, 72, 512, 998, 1000, 1024, 2048, 4096, 8192, 65536, 131072, 200000)
+         for size in range(max(edge - 3, 0), edge + 4)]
+bodies = [b'%d:' % size + b'x' * size + b'\r\nnext\r\n' for size in sizes]
+bodies = bodies + [b''.join(bodies)]
+session = b'HELO me\r\n'
+for number, body in enumerate(bodies):
+    session += envelope() + message(number, body + b'.\r\n')
+said = codes(pour(session + b'QUIT\r\n'))
+same(said[2:], ['250 2.1.0', '250 2.1.5', '354', '250 2.0.0'] * len(bodies) + ['221 2.0.0'], 'replies')
+found = stored()
+same(sorted(found), list(range(len(bodies))), 'messages')
+for number, body in enumerate(bodies):
+    same(found[number], body.replace(b'\r\n', b'\n'), 'message %d' % number)
+END
+}
+
+@test "RFC 5321 4.5.3.1.6: so too when a line and its CRLF come in pieces" {
+    pieces <<'END'
+s, wanted = Session(), {}
+s.send(b'HELO me\r\n')
+s.code()
+for size in 998, 999, 1000, 1001, 1002, 4096, 8192, 65535, 65536:
+    for cut in 0, 1, 500, 997, 998, 999, 1000, size - 1:
+        number = len(wanted)
+        s.send(envelope())
+        same([s.code() for _ in range(3)], ['250 2.1.0', '250 2.1.5', '354'], number)
+        line = bytes(97 + i % 26 for i in range(size))
+        s.send(message(number, line[:cut]), line[cut:], b'\r', b'\n.', b'\r\n')
+        same(s.code(), '250 2.0.0', (size, cut))
+        wanted[number] = line + b'\n'
+same(s.end(), [], 'at the end')
+found = stored()
+for number in wanted:
+    same(found.pop(number), wanted[number], 'message %d' % number)
+same(found, {}, 'more messages')
+END
+}
+
+@test "RFC 5321 4.5.3.1.6: a leading dot doubled is not counted, at 1000 octets or any" {
+    pieces <<'END'
+session, wanted = b'HELO me\r\n', {}
+for number, size in enumerate([1, 2, 996, 997, 998, 999, 1000, 1001, 4095, 4096, 65535, 65536]):
+    line = b'.' + b'x' * (size - 1)
+    session += envelope() + message(number, b'.' + line + b'\r\n.' + line + b'\r\n.\r\n')
+    wanted[number] = line + b'\n' + line + b'\n'
+same(codes(pour(session))[2:], ['250 2.1.0', '250 2.1.5', '354', '250 2.0.0'] * len(wanted), 'replies')
+same(stored(), wanted, 'what is kept')
+END
+}
+
+@test "RFC 5321 4.5.3.1.6: a line of 10 MB is kept octet for octet" {
+    serve
+    {
+        printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\nSubject: long\r\n\r\n'
+        head -c 9999990 /dev/zero | tr '\0' a
+        printf '1234567890\r\nshort\r\n.\r\nQUIT\r\n'
+    } | send_raw >out
+    [ "$(cut -c 1-9 out | tail -n 2)" = $'250 2.0.0\n221 2.0.0' ]
+    body "$(message bob)" >got
+    { head -c 9999990 /dev/zero | tr '\0' a && printf '1234567890\nshort\n'; } | cmp - got
+}
+
+@test "RFC 5321 4.5.3.1.6: a header field of 1 MB on one line is kept octet for octet" {
+    serve
+    head -c 1000000 /dev/zero | tr '\0' a >long
+    {
+        printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
+        printf 'X-Long: %s\r\nSubject: after\r\n\r\ntext\r\n.\r\nQUIT\r\n' "$(cat long)"
+    } | send_raw >out
+    [ "$(cut -c 1-9 out | tail -n 2)" = $'250 2.0.0\n221 2.0.0' ]
+    field X-Long "$(message bob)" | cmp - <(printf 'X-Long: %s\n' "$(cat long)")
+    [ "$(field Subject "$(message bob)")" = 'Subject: after' ]
+    [ "$(body "$(message bob)")" = text ]
+}
+
+@test "RFC 5321 4.5.2: every octet but CR, LF and NUL is kept, in header and text" {
+    # RFC 5321 4.5.2: "All characters are to be delivered to the recipient's
+    # mailbox, including spaces, vertical and horizontal tabs, and other control
+    # characters." RFC 6152 adds those of eight bits.
+    pieces <<'END'
+octets = bytes(n for n in range(1, 256) if n not in b'\r\n')
+body = b' ' + octets + b' \t \r\n' + b''.join(b'%c\r\n' % n for n in octets if n != ord('.'))
+session = b'EHLO me\r\n' + envelope() + b'X-Odd: ' + octets + b'\r\n' + message(1, body + b'.\r\n')
+same(codes(pour(session))[-1], '250 2.0.0', 'the reply')
+same(stored()[1], body.replace(b'\r\n', b'\n'), 'the text')
+with open(glob.glob('mail/bob/new/*')[0], 'rb') as file:
+    same(b'\nX-Odd: ' + octets + b'\nSubject: 1\n' in file.read(), True, 'the field is there')
+END
+}
+
+@test "RFC 5321 4.5.2: white space at line ends and empty lines at the end are kept" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+X: Subject: white \t\r\n\r\n  one  \r\n\t\r\n \r\n\r\n\r\n.\r\n
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 2.0.0 ...
+END
+    printf 'Subject: white \t\n\n  one  \n\t\n \n\n\n' >wanted
+    tail -n 7 "$(message bob)" | cmp - wanted
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env bats
+# Loop detection: each server that a message passes adds a Received field, so
+# a message with very many of them is going round in circles.
+
+load helpers
+
+# Post standard input, with LF line ends, to bob, once for each word given.
+post() {
+    cat >sent
+    for _ in "${@:-once}"; do
+        printf '%s\r\n' 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' DATA
+        awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }' sent
+        printf '.\r\n'
+    done | talk >replies
+}
+
+# So many lines, each with its number after this text.
+lines() { # NUMBER TEXT
+    for ((i = 1; i <= $1; i++)); do echo "$2 $i"; done
+}
+
+# Whether the last message was taken, or refused as a loop.
+taken() {
+    grep -q '^250 2\.0\.0 ' replies
+    [ "$(mail_count bob)" -eq 1 ]
+    rm -r mail
+}
+
+refused() {
+    grep -q '^554 5\.4\.6 ' replies
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "RFC 5321 6.3: a message with 100 Received fields is taken, all are kept" {
+    { lines 100 'Received: from somewhere;' && printf '\ntext\n'; } | post
+    grep -q '^250 2\.0\.0 ' replies
+    [ "$(field Received "$(message bob)" | sed 1d)" = "$(lines 100 'Received: from somewhere;')" ]
+}
+
+@test "RFC 5321 6.3: one with 101 is refused, nothing is stored, the session goes on" {
+    {
+        printf '%s\r\n' 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' DATA
+        lines 101 'Received: from somewhere;' | awk '{ printf "%s\r\n", $0 }'
+        printf '%s\r\n' '' text . 'RCPT TO:<bob@example.com>' 'MAIL FROM:<>' \
+            'RCPT TO:<bob@example.com>' DATA 'Received: once' '' text . QUIT
+    } | talk >replies
+    wanted='354 .*@554 5\.4\.6 .*@503 5\.5\.1 .*@250 2\.1\.0 .*@250 2\.1\.5 .*@354 .*@250 2\.0\.0 .*@221 '
+    tr '\r\n' ' @' <replies | grep -q "$wanted"
+    [ "$(find mail -type f | wc -l)" -eq 1 ]
+    [ "$(body "$(message bob)")" = text ]
+}
+
+@test "RFC 5321 6.3: the fields count in any case, folded, and wherever they stand" {
+    {
+        echo 'Subject: x'
+        lines 40 $'RECEIVED:\n\tReceived: folded'
+        echo 'To: bob'
+        lines 40 $'received: from a\n by b\n\tid'
+        lines 20 'Received :'
+        echo 'ReCeIvEd:'
+    } | post
+    refused
+    # Folded lines are no fields of their own: these are 100 fields, 300 lines.
+    lines 100 $'Received: a\n Received: b\n\tReceived: c' | post
+    taken
+}
+
+@test "RFC 5321 6.3: only Received fields count" {
+    {
+        lines 100 'Received-SPF: pass'
+        lines 100 'X-Received: by'
+        lines 100 'Receive: d'
+        lines 100 'Subject: Received:'
+        lines 100 'Received: from'
+    } | post
+    taken
+}
+
+@test "RFC 5321 6.3: only the header section counts" {
+    { lines 100 'Received: from' && echo && lines 300 'Received: from'; } | post
+    taken
+    # It ends, too, at a line that is no field.
+    { lines 100 'Received: from' && echo 'Hello Bob' && lines 300 'Received: from'; } | post
+    taken
+    { echo && lines 300 'Received: from'; } | post
+    taken
+}
+
+@test "RFC 5321 6.3: fields in long lines and long after the first are seen" {
+    long=$(printf 'x%.0s' {1..3000})
+    { lines 50 "Received: $long" && lines 51 "Subject: $long
+Received: $long"; } | post
+    refused
+}
+
+@test "RFC 5321 6.3: each message is counted for itself" {
+    lines 60 'Received: from' | post first second
+    [ "$(grep -c '^250 2\.0\.0 ' replies)" -eq 2 ]
+    [ "$(mail_count bob)" -eq 2 ]
+}
+
+@test "RFC 5321 6.3: our own Received field is not among those counted" {
+    # Relayed to ourselves, a message goes round 100 times, and once more.
+    { lines 99 'Received: from' && echo && echo text; } | post
+    post <"$(message bob)"
+    grep -q '^250 2\.0\.0 ' replies
+    post <"$(message bob 2)"
+    grep -q '^554 5\.4\.6 ' replies
+    [ "$(mail_count bob)" -eq 2 ]
+}

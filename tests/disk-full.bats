@@ -1,0 +1,248 @@
+#!/usr/bin/env bats
+# No room on the disk, and other trouble with it. The server has a small tmpfs
+# of its own, in a mount namespace, where the machine lets us make one.
+
+load helpers
+
+# serve, with mail/ on a tmpfs of this size that only the server sees. We get
+# at it through the server's working directory, $MAIL.
+serve_on_tmpfs() { # TMPFS-OPTIONS [OPTIONS]
+    local user=--map-root-user size=$1
+    shift
+    [ "$(id -u)" -ne 0 ] || user=
+    mkdir mail
+    # shellcheck disable=SC2086
+    unshare -m $user mount -t tmpfs -o size=64k tmpfs mail 2>/dev/null ||
+        skip "may not mount a tmpfs here"
+    # shellcheck disable=SC2016,SC2086
+    start unshare -m $user sh -c 'mount -t tmpfs -o "$1" tmpfs mail && shift && exec "$@"' \
+        sh "$size" "$SMTPD" -l 127.0.0.1 -p 0 -m mail -n mail.example.com "$@"
+    MAIL=/proc/$SERVER/cwd
+    [ -d "$MAIL/" ] || skip "can't look into the server's directory"
+}
+
+# Take all of the room there but so many KiB.
+fill_but() {
+    : >"$MAIL/filler"
+    dd if=/dev/zero of="$MAIL/filler" bs=4096 2>/dev/null || :
+    dd if=/dev/zero of="$MAIL/filler" bs=1024 count=0 \
+        seek=$(($(wc -c <"$MAIL/filler") / 1024 - $1)) 2>/dev/null
+}
+
+# Lines that make so many KiB of text, for dialogue's descriptor 8.
+text() {
+    head -c $(($1 * 1024)) /dev/zero | tr '\0' x | fold -w 62 | awk '{ printf "%s\r\n", $0 }'
+}
+
+# No message is there, nor any file in tmp.
+nothing_kept() { [ -z "$(find "$MAIL/" -type f ! -name filler)" ]; }
+
+@test "RFC 1870 6.1: MAIL is refused while the disk has less room than SIZE= says" {
+    serve_on_tmpfs size=1m
+    fill_but 300
+    dialogue <<'END'
+S: 220 ...
+C: EHLO me
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:<> SIZE=400000
+S: 452 4.3.1 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<> SIZE=99999999
+S: 552 5.3.4 ...
+C: MAIL FROM:<> SIZE=200000
+S: 250 2.1.0 ...
+C: RSET
+S: 250 ...
+$: rm "$MAIL/filler"
+C: MAIL FROM:<> SIZE=400000
+S: 250 2.1.0 ...
+END
+}
+
+@test "RFC 5321 4.2.3: without SIZE=, MAIL is refused where less than 64 KiB are free" {
+    serve_on_tmpfs size=1m
+    fill_but 60
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 452 4.3.1 ...
+C: MAIL FROM:<>
+S: 452 4.3.1 ...
+$: fill_but 72
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RSET
+S: 250 ...
+$: fill_but 0
+C: EHLO me
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250-...
+S: 250 ...
+C: MAIL FROM:<>
+S: 452 4.3.1 ...
+C: MAIL FROM:<> SIZE=1000
+S: 452 4.3.1 ...
+$: rm "$MAIL/filler"
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+END
+}
+
+@test "RFC 5321 4.2.3: a disk that fills up in DATA: 452, nothing stored, then recovery" {
+    serve_on_tmpfs size=1m
+    fill_but 200
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+C: RCPT TO:<carol@localhost>
+S: 250 2.1.5 ...
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+# It is read to its end all the same, or the rest would be taken for commands.
+$: text 3000 >&8
+C: NOOP
+C: .
+S: 452 4.3.1 ...
+$: nothing_kept
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+$: text 100 >&8
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+    [ "$(find "$MAIL/bob/new/" -type f | wc -l)" -eq 1 ]
+    [ "$(find "$MAIL/" -type f ! -name filler | wc -l)" -eq 1 ]
+    [ "$(grep -c '^x' "$MAIL"/bob/new/*)" -eq $((100 * 1024 / 62 + 1)) ]
+    run ! grep -q NOOP "$MAIL"/bob/new/*
+}
+
+@test "RFC 5321 4.2.3: not even room for a short message's file, mailbox or name: 452" {
+    # As many files as the mailbox of one user needs; then as many as one less.
+    for inodes in 6 5 4 3 2; do
+        rm -rf mail
+        serve_on_tmpfs "size=1m,nr_inodes=$inodes"
+        if [ "$inodes" -eq 6 ]; then wanted='250 2.0.0' left=1; else wanted='452 4.3.1' left=0; fi
+        dialogue <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: hello
+C: .
+S: $wanted ...
+C: NOOP
+S: 250 ...
+END
+        [ "$(find "$MAIL/" -type f | wc -l)" -eq "$left" ]
+    done
+}
+
+# 100 KiB of it are on disk; -size has blocks of 512 octets.
+half_written() { [ -n "$(find "$MAIL"/bob/tmp/ -type f -size +200)" ]; }
+
+@test "RFC 5321 4.2.3: where a message in progress has the room, others get 452" {
+    serve_on_tmpfs size=1m
+    fill_but 150
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+$: text 130 >&8
+$: wait_until half_written
+$: dialogue <<<$'S: 220 ...\nC: HELO me\nS: 250 ...\nC: MAIL FROM:<>\nS: 452 4.3.1 ...'
+C: .
+S: 250 2.0.0 ...
+C: MAIL FROM:<>
+S: 452 4.3.1 ...
+$: rm "$MAIL"/bob/new/*
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+END
+}
+
+# A session with one message of so many KiB for bob, one for carol.
+two_messages() {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA
+    text "$1"
+    printf '%s\r\n' . 'MAIL FROM:<>' 'RCPT TO:<carol@localhost>' DATA
+    text "$2"
+    printf '%s\r\n' . QUIT
+}
+
+@test "RFC 5321 4.2.3: a limit on the size of files is no crash, but 452" {
+    two_messages 300 20 >input
+    # In the shell's blocks, of 512 or 1024 octets: enough for the log.
+    (ulimit -f 100 && talk <input) >replies
+    [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'452 4.3.1\n250 2.0.0' ]
+    [ ! -d mail/bob/new ] || [ "$(mail_count bob)" -eq 0 ]
+    [ "$(mail_count carol)" -eq 1 ]
+    [ "$(find mail -type f | wc -l)" -eq 1 ]
+}
+
+@test "RFC 5321 4.2.3: other trouble is 451, and the session goes on" {
+    mkdir mail && : >mail/bob
+    two_messages 1 1 | talk >replies
+    [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
+    # Also where the trouble shows long before the dot.
+    two_messages 300 300 | talk >replies
+    [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
+    [ "$(mail_count carol)" -eq 2 ]
+    [ "$(find mail -type f -size +0 | wc -l)" -eq 2 ]
+    grep -qi 'not a directory' log
+}
+
+@test "RFC 5321 4.2.3: a mailbox without write permission is 451" {
+    [ "$(id -u)" -ne 0 ] || skip "root may write anywhere"
+    mkdir -p mail/bob/{tmp,new,cur}
+    for closed in tmp new; do
+        chmod 500 "mail/bob/$closed"
+        two_messages 1 1 | talk >replies
+        chmod 700 "mail/bob/$closed"
+        [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
+    done
+    [ -z "$(find mail/bob -type f)" ]
+}
+
+@test "RFC 5321 4.2.3: a full disk under the log costs log lines and no mail" {
+    [ -c /dev/full ] || skip "needs /dev/full"
+    two_messages 1 1 | "$SMTPD" -i -v -m mail -n mail.example.com >replies 2>/dev/full
+    [ "$(grep -c '^250 2\.0\.0 ' replies)" -eq 2 ]
+    [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+}
