@@ -140,16 +140,17 @@ struct recipient {
 /* RFC 5321 4.1.1: the reverse-path buffer and the forward-path buffer.  What
  * MAIL starts, RCPT adds to, and DATA, RSET, EHLO or HELO clears. */
 struct transaction {
+    struct recipient forward_path[MAX_RECIPIENTS];
+    size_t recipients;
     bool open;                              /* a MAIL has been accepted */
     bool utf8;                              /* it had SMTPUTF8: RFC 6531 3.4 */
     bool rcpt_refused;                      /* some RCPT has been refused */
     char reverse_path[MAX_PATH + 1];        /* "" is the null one, <> */
-    size_t recipients;
-    struct recipient forward_path[MAX_RECIPIENTS];
 };
 
-/* The mail data buffer: the message that is arriving.  What does not fit in
- * text[] is written to a file in the tmp of the first recipient. */
+/* The message that is arriving.  What does not fit in the mail data buffer,
+ * text[] in the session, is written to a file in the tmp of its first
+ * recipient. */
 struct message {
     char id[64];                /* in the 250, the log, Received: and the file
                                    name, so that one finds the others */
@@ -162,7 +163,6 @@ struct message {
     bool in_return_path;        /* in a Return-Path: field, left out */
     bool foul;                  /* a bare CR, a bare LF or a NUL was seen */
     size_t length;              /* octets in text[] */
-    char text[BUFFER];
 };
 
 /* An IP address; IPv4 is kept in IPv4-mapped form, so one type does. */
@@ -193,16 +193,18 @@ struct session {
     long long data_octets;      /* received since, to judge the rate */
     double stop_by;             /* after SIGTERM: when to end all the same */
 
+    struct message message;
     size_t line_length;
     char line[MAX_COMMAND_LINE + 1];        /* the command, NUL-terminated */
     char refusal[MAX_REPLY_LINE];           /* one made from the table */
-    size_t out_length;
-    char out[MAX_REPLIES];                  /* replies not yet sent */
-    size_t in_start, in_end;
-    char in[BUFFER];                        /* octets read, not yet used */
 
+    /* The large buffers come last, and their order is not by chance: of what
+     * an idle session has not used, its process owns no memory. */
+    size_t in_start, in_end, out_length;
+    char in[BUFFER];                        /* octets read, not yet used */
     struct transaction transaction;
-    struct message message;
+    char out[MAX_REPLIES];                  /* replies not yet sent */
+    char text[BUFFER];                      /* mail data not yet written */
 };
 
 /* What the command line says.  Read by all, changed by none after main(). */
@@ -1488,7 +1490,7 @@ static void write_out(struct session *s)
     if (m->fd == -1 && m->error == 0)
         create_file(s);
     while (done < m->length && m->error == 0) {
-        ssize_t n = write(m->fd, m->text + done, m->length - done);
+        ssize_t n = write(m->fd, s->text + done, m->length - done);
 
         if (n > 0)
             done += (size_t)n;
@@ -1503,14 +1505,14 @@ static void append(struct session *s, const char *octets, size_t length)
     struct message *m = &s->message;
 
     while (length > 0) {
-        size_t room = sizeof m->text - m->length;
+        size_t room = sizeof s->text - m->length;
         size_t part = length < room ? length : room;
 
-        memcpy(m->text + m->length, octets, part);
+        memcpy(s->text + m->length, octets, part);
         m->length += part;
         octets += part;
         length -= part;
-        if (m->length == sizeof m->text)
+        if (m->length == sizeof s->text)
             write_out(s);
     }
 }
@@ -2002,7 +2004,7 @@ static void end_session(struct session *s, const char *last_words)
 
 static void log_octets(const char *id, const char *octets, size_t length)
 {
-    char line[4 * MAX_LOG_TEXT + 128];
+    static char line[4 * MAX_LOG_TEXT + 128];
     size_t used = (size_t)snprintf(line, 128, "smtpd[%ld]: %s%s",
                                    (long)getpid(), id, *id ? " " : "");
 
@@ -2028,7 +2030,7 @@ static void log_octets(const char *id, const char *octets, size_t length)
 /* Log an event; s is NULL where it belongs to no session. */
 static void log_line(const struct session *s, const char *format, ...)
 {
-    char text[MAX_LOG_TEXT + 1];
+    static char text[MAX_LOG_TEXT + 1];
     va_list args;
 
     va_start(args, format);
@@ -2340,19 +2342,24 @@ static const char usage[] =
     "  -v          show each line of the dialogue\n"
     "  -h          show this\n";
 
-/* Say why the server can't start, on one line, and end. */
+/* Say why the server can't start, on one line, and end.  If only a client is
+ * there to hear it, it is told no more than that (RFC 5321 3.1, 3.8). */
 static NO_RETURN void die(int status, const char *format, ...) FORMAT_AT(2);
 static void die(int status, const char *format, ...)
 {
+    char text[MAX_LOG_TEXT];
     va_list args;
 
-    fputs("smtpd: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    fputc('\n', stderr);
-    if (status == EX_USAGE)
-        fputs(usage, stderr);
+    if (options.to_syslog) {
+        syslog(LOG_ERR, "%s", text);
+        printf("421 4.3.0 %s Service not available (RFC 5321 3.8)\r\n",
+               options.name != NULL ? options.name : "localhost");
+    } else
+        fprintf(stderr, "smtpd: %s\n%s", text,
+                status == EX_USAGE ? usage : "");
     exit(status);
 }
 
@@ -2467,14 +2474,14 @@ static void take_options(int argc, char **argv)
  * standard error too: then syslog is left. */
 static void choose_log(void)
 {
-    struct stat error, stream;
+    struct stat error, input;
 
-    for (int fd = STDIN_FILENO; options.inetd && fd <= STDOUT_FILENO; fd++)
-        if (fstat(fd, &stream) == -1 || fstat(STDERR_FILENO, &error) == -1 ||
-            (error.st_dev == stream.st_dev && error.st_ino == stream.st_ino))
-            options.to_syslog = true;
-    if (options.to_syslog)
+    if (fstat(STDERR_FILENO, &error) == 0 && S_ISSOCK(error.st_mode) &&
+        fstat(STDIN_FILENO, &input) == 0 && error.st_dev == input.st_dev &&
+        error.st_ino == input.st_ino) {
+        options.to_syslog = true;
         openlog("smtpd", LOG_PID | LOG_NDELAY, LOG_MAIL);
+    }
 }
 
 static void on_stop(int signal_number)
@@ -2707,11 +2714,11 @@ int main(int argc, char **argv)
         die(EX_OSERR, "/dev/null: %s", strerror(errno));
     close(fd);
 
+    choose_log();
     take_options(argc, argv);
     umask(077);
     tzset();                    /* once for all children, and before chroot */
     set_up_signals();
-    choose_log();
     user = find_user();
     if (!options.inetd)
         open_listeners(&server);
