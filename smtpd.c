@@ -178,7 +178,6 @@ enum line_ending { NOT_SEEN, CRLF, LF };
 struct session {
     char id[48];                /* names the session in the log */
     struct ip client;           /* whom we talk to, where that is known */
-    struct ip local;            /* our end of the connection */
     enum line_ending line_ending;
     char client_name[MAX_DOMAIN + 1];       /* from EHLO or HELO; "" before */
     bool extended;              /* it was EHLO */
@@ -364,7 +363,7 @@ static void log_dialogue(const struct session *s, const char *who,
 /* 11: addresses of sockets */
 static void ip_literal(char *text, size_t size, const struct ip *ip);
 static bool is_loopback(const struct ip *ip);
-static bool is_our_literal(const struct session *s, const char *literal);
+static bool is_our_literal(const char *literal);
 static struct ip ip_of(const struct sockaddr_storage *address);
 
 /* ------------------------------------------------------------------------
@@ -560,14 +559,10 @@ static void name_session(struct session *s)
 static void serve(const struct ip *client, const char *turned_away)
 {
     static struct session s;
-    struct sockaddr_storage address;
-    socklen_t length = sizeof address;
     char who[INET6_ADDRSTRLEN + 8];
 
     s.client = *client;
     s.message.fd = -1;
-    if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == 0)
-        s.local = ip_of(&address);
     name_session(&s);
     ip_literal(who, sizeof who, client);
     log_line(&s, "start client=%s", client->known ? who : "unknown");
@@ -796,10 +791,10 @@ static const char *cmd_mail(struct session *s, const char *arg)
 
 /* Is mail for this domain, or address literal, kept here?  RFC 5321 4.1.3,
  * and 2.4: domains are the same in any case. */
-static bool is_served(const struct session *s, const char *domain)
+static bool is_served(const char *domain)
 {
     if (*domain == '[')
-        return is_our_literal(s, domain);
+        return is_our_literal(domain);
     for (int i = 0; i < options.domain_count; i++)
         if (strcmp(options.domains[i], "*") == 0 ||
             strcasecmp(options.domains[i], domain) == 0)
@@ -816,7 +811,7 @@ static const char *add_recipient(struct session *s, const char *path)
     const char *domain = find_domain(path);
 
     /* RFC 5321 3.6.2, 7.9: we relay for nobody, and 550 says so. */
-    if (domain != NULL && !is_served(s, domain))
+    if (domain != NULL && !is_served(domain))
         return "550 5.7.1 Not our domain, and we do not relay "
                "(RFC 5321 3.6.2)";
     if (make_mailbox_name(found.mailbox, sizeof found.mailbox, path) == -1)
@@ -1974,7 +1969,7 @@ static void end_session(struct session *s, const char *last_words)
     char who[INET6_ADDRSTRLEN + 8];
 
     if (s->ended)
-        exit(EX_OK);
+        _exit(EX_OK);
     s->ended = true;
     drop_message(s);
     if (last_words != NULL) {
@@ -1990,7 +1985,7 @@ static void end_session(struct session *s, const char *last_words)
     ip_literal(who, sizeof who, &s->client);
     log_line(s, "end client=%s", s->client.known ? who : "unknown");
     linger(s);
-    exit(EX_OK);
+    _exit(EX_OK);               /* stdio has nothing of ours to flush */
 }
 
 /* ------------------------------------------------------------------------
@@ -2145,12 +2140,14 @@ static bool is_loopback(const struct ip *ip)
 
 /* RFC 5321 4.1.3: user@[192.0.2.1] is a mailbox of the host that has this
  * address: ours, if the client has reached us by it. */
-static bool is_our_literal(const struct session *s, const char *literal)
+static bool is_our_literal(const char *literal)
 {
     bool v6 = strncasecmp(literal, "[IPv6:", 6) == 0;
     char text[INET6_ADDRSTRLEN + 1] = "";
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    struct ip theirs, ours;
     unsigned part[4];
-    struct ip ip;
 
     if (v6)
         snprintf(text, sizeof text, "%.*s", (int)strcspn(literal + 6, "]"),
@@ -2159,8 +2156,11 @@ static bool is_our_literal(const struct session *s, const char *literal)
                     &part[3]) == 4)     /* inet_pton() takes no [127.0.0.001] */
         snprintf(text, sizeof text, "%u.%u.%u.%u", part[0], part[1], part[2],
                  part[3]);
-    ip = ip_from_text(text);
-    return same_ip(&ip, &s->local);
+    if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == -1)
+        return false;
+    theirs = ip_from_text(text);
+    ours = ip_of(&address);
+    return same_ip(&theirs, &ours);
 }
 
 /* Bury the children that have ended, so that no zombies are left. */
