@@ -1172,7 +1172,7 @@ static const char *parse_ipv6(const char *p)
         else
             break;
     }
-    return groups == 8 || (compressed && groups <= 6) ? p : NULL;
+    return (compressed ? groups <= 6 : groups == 8) ? p : NULL;
 }
 
 /* address-literal = "[" ( IPv4-address-literal / IPv6-address-literal /

@@ -73,8 +73,15 @@ my_pc.example
 _dmarc.example
 xn--bcher-kva.example
 no-such-host.invalid
-$(printf 'x%.0s' {1..255})
 END
+}
+
+@test "RFC 5321 4.5.3.1.2: the domain may have 255 octets, and no more" {
+    name=$(printf 'x%.0s' {1..247}).example
+    for verb in HELO EHLO; do
+        [ "$(codes "$verb $name" 'MAIL FROM:<>' | uniq)" = $'250\n250 2.1.0' ]
+        [ "$(codes "$verb x$name" 'MAIL FROM:<>')" = $'501 5.5.4\n503 5.5.1' ]
+    done
 }
 
 @test "RFC 5321 4.1.3: an address literal names a client that has no domain" {
@@ -123,7 +130,6 @@ $(printf ' ')
  192.0.2.1]
  2001:db8::1
  \$(id)
- $(printf 'x%.0s' {1..256})
 END
 }
 

@@ -106,10 +106,19 @@ END
         printf 'a\0b\r\n.\r\n'
         printf '%s\r\n' DATA 'RCPT TO:<bob@localhost>' 'MAIL FROM:<second@b.example>' \
             'RCPT TO:<carol@localhost>' DATA .; } | talk >out
-    [ "$(sed 1,5d out | cut -c 1-9 | tr '\n' ,)" = \
-        '554 5.6.0,503 5.5.1,503 5.5.1,250 2.1.0,250 2.1.5,354 Start,250 2.0.0,' ]
+    [ "$(sed 1,5d out | cut -c 1-9 | sed 's/^354.*/354/' | xargs)" = \
+        '554 5.6.0 503 5.5.1 503 5.5.1 250 2.1.0 250 2.1.5 354 250 2.0.0' ]
     [ "$(ls mail)" = carol ] || [ "$(mail_count bob)" -eq 0 ]
     [ "$(head -n 1 "$(message carol)")" = 'Return-Path: <second@b.example>' ]
+}
+
+@test "RFC 5321 4.5.3.1.9: a message too large gets 552 5.3.4, and the session goes on" {
+    { printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA
+        printf 'x%.0s' {1..66000}
+        printf '%s\r\n' '' . DATA 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA .; } |
+        talk -z 65536 | sed 1,5d | cut -c 1-9 | sed 's/^354.*/354/' >out
+    [ "$(xargs <out)" = '552 5.3.4 503 5.5.1 250 2.1.0 250 2.1.5 354 250 2.0.0' ]
+    [ "$(mail_count bob)" -eq 1 ]
 }
 
 @test "RFC 5321 4.1.1.4: nothing of one transaction is in the next" {

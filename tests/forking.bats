@@ -209,7 +209,7 @@ END
     serve
     dialogue <<END
 $LETTER
-X: $(printf 'x%.0s' {1..9000})\r\n.\r
+X: $(printf '%0200000d' 0)\r\n.\r
 \$: sleep 0.1; kill -9 \$(sessions)
 E:
 END

@@ -134,9 +134,11 @@ gone() { ! kill -0 "$1" 2>/dev/null; }
 
 wait_until() {
     local end=$((SECONDS + ${WAIT:-10} + 1))
-    until "$@"; do
+    local said=$BATS_TEST_TMPDIR/.said.$RANDOM$RANDOM
+    until "$@" >"$said" 2>&1; do
         [ "$SECONDS" -lt "$end" ] || {
             echo "waited in vain for: $*"
+            cat "$said"
             return 1
         }
         sleep 0.01

@@ -37,7 +37,7 @@ def stored(user='bob'):
 
 def same(got, wanted, what):
     if got != wanted:
-        sys.exit('%s:\nwanted %.400r\ngot    %.400r' % (what, wanted, got))
+        sys.exit('%.400s:\nwanted %.400r\ngot    %.400r' % (what, wanted, got))
 
 
 def pour(octets, *options, **environment):

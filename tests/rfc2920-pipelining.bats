@@ -47,7 +47,7 @@ pipelining() {
     { echo "$SESSION" && cat; } | pieces
 }
 
-@test "RFC 2920 4.1: the RFC's own example" {
+@test "RFC 2920 3.1: the RFC's own example" {
     serve
     dialogue <<'END'
 S: 220 ...
@@ -82,7 +82,7 @@ END
     done
 }
 
-@test "RFC 2920 4.2: a group in which every recipient is refused" {
+@test "RFC 2920 3.2: a group in which every recipient is refused" {
     serve
     dialogue <<'END'
 S: 220 ...
@@ -103,7 +103,7 @@ END
     [ -z "$(find mail -type f)" ]
 }
 
-@test "RFC 2920 4.2: ten commands in one packet are answered in order, in one" {
+@test "RFC 2920 3.2: ten commands in one packet are answered in order, in one" {
     pipelining <<'END'
 s = Packets()
 same(s.packet(), ['220'], 'the greeting')
@@ -118,7 +118,7 @@ s.end()
 END
 }
 
-@test "RFC 2920 4.2: a whole session in one packet, messages and all, is answered in one" {
+@test "RFC 2920 3.2: a whole session in one packet, messages and all, is answered in one" {
     pipelining <<'END'
 s = Packets()
 same(s.packet(), ['220'], 'the greeting')
@@ -130,7 +130,7 @@ both_kept()
 END
 }
 
-@test "RFC 2920 3.1: what comes before the greeting is pipelining, nothing worse" {
+@test "RFC 2920 3.2: what comes before the greeting is pipelining, nothing worse" {
     # A client ought to wait for it (RFC 5321 3.1). From a file, all is there
     # before the server starts.
     pipelining <<'END'
@@ -177,7 +177,7 @@ for size in 2, 3, 5, 7, 11, 16, 25, 40, 63, 100, 150, len(session) - 1:
 END
 }
 
-@test "RFC 2920 4.2: all replies are sent when the input is used up, even if a part of a line is left" {
+@test "RFC 2920 3.2: all replies are sent when the input is used up, even if a part of a line is left" {
     pipelining <<'END'
 s = Packets()
 same(s.packet(), ['220'], 'the greeting')
@@ -197,7 +197,7 @@ s.end()
 END
 }
 
-@test "RFC 2920 4.2: no reply is kept back, each command in a packet of its own" {
+@test "RFC 2920 3.2: no reply is kept back, each command in a packet of its own" {
     pipelining <<'END'
 s = Packets()
 said = s.packet()
@@ -212,7 +212,7 @@ s.end()
 END
 }
 
-@test "RFC 2920 4.1: a message's end and the next transaction in one packet" {
+@test "RFC 2920 3.1: a message's end and the next transaction in one packet" {
     pipelining <<'END'
 s = Packets()
 s.packet()
@@ -227,7 +227,7 @@ s.end()
 END
 }
 
-@test "RFC 2920 4.2: more replies than any buffer holds, and none is lost" {
+@test "RFC 2920 3.2: more replies than any buffer holds, and none is lost" {
     # HELP has the longest; RFC 5321 4.5.3.1.8 lets 100 recipients come at once.
     pipelining <<'END'
 said = codes(pour(b'HELO me\r\n' + b'HELP\r\n' * 1000 + b'MAIL FROM:<>\r\n' +
@@ -237,7 +237,7 @@ same(said, ['220', '250'] + ['214 2.0.0'] * 1000 + ['250 2.1.0'] +
 END
 }
 
-@test "RFC 2920 4.2: a refused command loses nothing of what follows it in its packet" {
+@test "RFC 2920 3.2: a refused command loses nothing of what follows it in its packet" {
     pipelining <<'END'
 s = Packets()
 s.packet()
@@ -253,7 +253,7 @@ s.end()
 END
 }
 
-@test "RFC 2920 4.2: as few write() calls as the input allows, seen by strace" {
+@test "RFC 2920 3.2: as few write() calls as the input allows, seen by strace" {
     need strace
     strace -o trace true 2>/dev/null || skip "strace may not trace here"
     serve

@@ -1,0 +1,290 @@
+#!/usr/bin/env bats
+# What may be said when: every verb in every state of a session, and the state
+# that it leaves behind.
+#
+#   START     before EHLO or HELO          RCPT      and an accepted RCPT
+#   GREETED   no transaction begun         DATA      between 354 and the dot
+#   MAIL      after an accepted MAIL       CLOSED    the session is over
+#   REFUSED   and only refused RCPTs
+
+load helpers
+
+# A state shows in what these are answered.
+probe=(DATA . 'MAIL FROM:<probe@b.example>' 'RCPT TO:<probe@localhost>')
+state_of() { # CODES
+    case $1 in
+    '503 500 503 503') echo START ;;
+    '503 500 250 250') echo GREETED ;;
+    '503 500 503 250') echo MAIL ;;
+    '554 500 503 250') echo REFUSED ;;
+    '354 250 250 250') echo RCPT ;;
+    '250 250 250') echo DATA ;;
+    '') echo CLOSED ;;
+    *) echo "no state" ;;
+    esac
+}
+
+# Commands that bring a session into a state, each with one reply.
+start=()
+greeted=('EHLO me')
+mail=("${greeted[@]}" 'MAIL FROM:<first@b.example>')
+refused=("${mail[@]}" 'RCPT TO:<x@elsewhere.example>')
+rcpt=("${mail[@]}" 'RCPT TO:<bob@localhost>')
+
+# Each line on standard input: CODE|NEXT STATE|COMMAND; = is the same state. In
+# a session which these commands have brought into STATE, COMMAND must get CODE
+# and lead to the next state. Where two things are wrong at once, either code
+# will do: 50[13], say.
+check() { # STATE COMMAND...
+    local state=$1 code next command first rest
+    shift
+    while IFS='|' read -r code next command; do
+        read -r first rest < <(printf '%s\r\n' "$@" "$command" "${probe[@]}" | talk |
+            sed -n -E 's/^([0-9]{3}) .*/\1/p' | sed "1,$(($# + 1))d" | xargs)
+        # shellcheck disable=SC2053
+        [[ $first == $code && $(state_of "$rest") == "${next/=/$state}" ]] || {
+            echo "$state, $command: wanted $code and $next, got $first and $rest"
+            return 1
+        }
+    done
+}
+
+# What is the same in every state, but for where EHLO and RSET lead.
+any_time() {
+    cat <<END
+250|GREETED|EHLO you
+250|GREETED|HELO you
+501|=|EHLO
+501|=|HELO
+501|=|EHLO @
+501|=|HELO a b
+250|$1|RSET
+501|=|RSET x
+250|=|NOOP
+250|=|NOOP x
+252|=|VRFY bob
+501|=|VRFY
+214|=|HELP
+214|=|HELP MAIL
+504|=|HELP FOOBAR
+221|CLOSED|QUIT
+501|=|QUIT x
+502|=|EXPN staff
+502|=|TURN
+502|=|SEND FROM:<a@b.example>
+502|=|SOML FROM:<a@b.example>
+502|=|SAML FROM:<a@b.example>
+502|=|ETRN b.example
+502|=|STARTTLS
+502|=|AUTH PLAIN AGJvYgB4
+502|=|BDAT 5 LAST
+500|=|FOOBAR
+500|=|XFOO
+500|=|
+500|=|.
+500|=|MAIL$(printf '\t')FROM:<a@b.example>
+500|=|RCPT TO:<$(printf '\001')@localhost>
+500|=|NOOP $(printf 'x%.0s' {1..1100})
+END
+}
+
+before_greeting() {
+    cat <<'END'
+503|=|MAIL FROM:<a@b.example>
+503|=|MAIL FROM:<>
+50[13]|=|MAIL FROM:bad
+50[13]|=|MAIL
+503|=|RCPT TO:<bob@localhost>
+503|=|RCPT TO:<postmaster>
+50[13]|=|RCPT TO:bad
+50[13]|=|RCPT
+503|=|DATA
+50[13]|=|DATA x
+END
+}
+
+without_transaction() {
+    cat <<'END'
+250|MAIL|MAIL FROM:<a@b.example>
+250|MAIL|MAIL FROM:<>
+501|=|MAIL FROM:bad
+501|=|MAIL
+555|=|MAIL FROM:<> FOO
+553|=|MAIL FROM:<é@b.example>
+503|=|RCPT TO:<bob@localhost>
+503|=|RCPT TO:<postmaster>
+50[13]|=|RCPT TO:bad
+50[13]|=|RCPT
+503|=|DATA
+50[13]|=|DATA x
+END
+}
+
+@test "RFC 5321 4.1.4: before EHLO or HELO no mail command is taken" {
+    check START "${start[@]}" < <(before_greeting)
+}
+
+@test "RFC 5321 4.1.4: before EHLO or HELO everything else is answered as ever" {
+    check START "${start[@]}" < <(any_time START)
+}
+
+@test "RFC 5321 4.1.4: a refused EHLO does not count as one" {
+    check START EHLO 'EHLO @' 'HELO <me>' < <(before_greeting)
+}
+
+@test "RFC 5321 4.1.4: after EHLO or HELO a transaction begins with MAIL" {
+    check GREETED "${greeted[@]}" < <(without_transaction)
+    check GREETED 'HELO me' < <(without_transaction)
+}
+
+@test "RFC 5321 4.1.4: without a transaction everything else is answered as ever" {
+    check GREETED "${greeted[@]}" < <(any_time GREETED)
+}
+
+@test "RFC 5321 4.1.4: after RSET, a later EHLO, a refused MAIL it is as after EHLO" {
+    check GREETED "${rcpt[@]}" RSET < <(without_transaction)
+    check GREETED "${rcpt[@]}" 'HELO you' < <(without_transaction)
+    check GREETED "${greeted[@]}" 'MAIL FROM:bad' < <(without_transaction)
+}
+
+@test "RFC 5321 4.1.4: after a message it is as after EHLO" {
+    # DATA has two replies: its line and the dot.
+    check GREETED "${rcpt[@]}" DATA . < <(without_transaction)
+}
+
+@test "RFC 5321 4.1.4: after MAIL comes RCPT" {
+    check MAIL "${mail[@]}" <<'END'
+503|=|MAIL FROM:<a@b.example>
+50[13]|=|MAIL FROM:bad
+50[13]|=|MAIL
+250|RCPT|RCPT TO:<bob@localhost>
+250|RCPT|RCPT TO:<postmaster>
+550|REFUSED|RCPT TO:<bob@elsewhere.example>
+501|REFUSED|RCPT TO:bad
+501|REFUSED|RCPT
+555|REFUSED|RCPT TO:<bob@localhost> FOO
+553|REFUSED|RCPT TO:<é@localhost>
+503|=|DATA
+50[13]|=|DATA x
+END
+}
+
+@test "RFC 5321 4.1.4: after MAIL everything else is answered as ever" {
+    check MAIL "${mail[@]}" < <(any_time GREETED)
+}
+
+@test "RFC 5321 3.3: after refused RCPTs DATA gets 554" {
+    check REFUSED "${refused[@]}" <<'END'
+503|=|MAIL FROM:<a@b.example>
+50[13]|=|MAIL
+250|RCPT|RCPT TO:<bob@localhost>
+550|=|RCPT TO:<bob@elsewhere.example>
+501|=|RCPT TO:bad
+501|=|RCPT
+555|=|RCPT TO:<bob@localhost> FOO
+554|=|DATA
+5[05][134]|=|DATA x
+END
+}
+
+@test "RFC 5321 4.1.4: after refused RCPTs everything else is answered as ever" {
+    check REFUSED "${refused[@]}" < <(any_time GREETED)
+}
+
+@test "RFC 5321 4.1.4: after an accepted RCPT come more of them, or DATA" {
+    with_recipient() {
+        cat <<'END'
+503|=|MAIL FROM:<a@b.example>
+50[13]|=|MAIL FROM:bad
+50[13]|=|MAIL
+250|=|RCPT TO:<bob@localhost>
+250|=|RCPT TO:<carol@localhost>
+550|=|RCPT TO:<bob@elsewhere.example>
+501|=|RCPT TO:bad
+501|=|RCPT
+555|=|RCPT TO:<bob@localhost> FOO
+354|DATA|DATA
+501|=|DATA x
+END
+    }
+    check RCPT "${rcpt[@]}" < <(with_recipient)
+    # Refused ones before and after make no difference.
+    check RCPT "${refused[@]}" 'RCPT TO:<bob@localhost>' RCPT < <(with_recipient)
+}
+
+@test "RFC 5321 4.1.4: after an accepted RCPT everything else is answered as ever" {
+    check RCPT "${rcpt[@]}" < <(any_time GREETED)
+}
+
+# All commands that must leave the transaction alone, if it has a recipient.
+harmless() {
+    any_time GREETED | grep -F '|=|' | cut -d '|' -f 3
+    cat <<'END'
+MAIL FROM:<second@b.example>
+MAIL FROM:bad
+RCPT TO:bad
+RCPT TO:<carol@elsewhere.example>
+RCPT TO:<carol@localhost> FOO
+DATA x
+END
+}
+
+@test "RFC 5321 4.1.4: what is refused leaves sender and recipients as they were" {
+    harmless | sed 's/$/\r/' >commands
+    # A session ends after 20 blunders.
+    split -l 8 commands part.
+    for part in part.*; do
+        { printf '%s\r\n' "${rcpt[@]}" && cat "$part" &&
+            printf '%s\r\n' 'RCPT TO:<dave@localhost>' DATA 'Subject: untouched' .; } |
+            talk >out
+        [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
+        [ "$(find mail -type f -path '*/new/*' | wc -l)" -eq 2 ]
+        [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <first@b.example>' ]
+        [ "$(tail -n 1 "$(message dave)")" = 'Subject: untouched' ]
+        rm -r mail
+    done
+}
+
+@test "RFC 5321 4.1.4: in lock step over a connection it is the same" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: HELO me
+S: 250 ...
+C: DATA
+S: 503 5.5.1 ...
+C: RCPT TO:<bob@localhost>
+S: 503 5.5.1 ...
+C: MAIL FROM:<first@b.example>
+S: 250 2.1.0 ...
+C: DATA
+S: 503 5.5.1 ...
+C: MAIL FROM:<second@b.example>
+S: 503 5.5.1 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: HELO
+S: 501 5.5.4 ...
+C: MAIL FROM:<third@b.example>
+S: 503 5.5.1 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+C: DATA
+S: 503 5.5.1 ...
+C: QUIT
+S: 221 2.0.0 ...
+END
+    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <first@b.example>' ]
+}
+
+@test "RFC 5321 4.1.4: a refusal tells what to say first" {
+    printf '%s\r\n' 'MAIL FROM:<>' 'HELO me' DATA 'MAIL FROM:<>' DATA | talk | grep '^503 ' >out
+    [ "$(wc -l <out)" -eq 3 ]
+    [[ $(sed -n 1p out) == *EHLO*'RFC 5321 4.1.4'* ]]
+    [[ $(sed -n 2p out) == *MAIL*'RFC 5321 4.1.4'* ]]
+    [[ $(sed -n 3p out) == *RCPT*'RFC 5321 4.1.4'* ]]
+}

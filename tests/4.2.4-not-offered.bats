@@ -1,0 +1,177 @@
+#!/usr/bin/env bats
+# Verbs that are known and not offered here, and words that are no verbs.
+
+load helpers
+
+# Each line on standard input must get these codes, before EHLO and after.
+all_get() { # CODES
+    local command when
+    while IFS= read -r command; do
+        for when in NOOP 'EHLO me'; do
+            printf '%s\r\n' "$when" "$command" | talk | tail -n 1 >last
+            [[ $(cat last) == "$1 "* ]] || {
+                echo "$command: wanted $1, got $(cat last)"
+                return 1
+            }
+        done
+    done
+}
+
+# The same for one verb that we don't offer; HELP knows its section.
+not_offered() { # SECTION COMMAND...
+    local section=$1
+    shift
+    printf '%s\n' "$@" | all_get '502 5.5.1'
+    printf 'HELP %s\r\n' "${1%% *}" | talk | tr -d '\r' >help
+    [[ $(tail -n 1 help) == '214 2.0.0 '*"$section" ]]
+    grep -q 'not offered' help
+}
+
+@test "RFC 5321 4.1.1.7: EXPN is not offered" {
+    not_offered 'RFC 5321 4.1.1.7' EXPN 'EXPN staff' 'expn staff' 'Expn  staff '
+}
+
+@test "RFC 5321 appendix F.1: TURN is not offered" {
+    not_offered 'RFC 5321 appendix F.1' TURN turn 'TURN x'
+}
+
+@test "RFC 5321 appendix F.6: SEND, SOML and SAML are not offered" {
+    for verb in SEND SOML SAML; do
+        not_offered 'RFC 5321 appendix F.6' "$verb" "$verb FROM:<a@b.example>"
+    done
+}
+
+@test "RFC 1985 5: ETRN is not offered" {
+    not_offered 'RFC 1985 5' ETRN 'ETRN b.example' 'etrn @b.example'
+}
+
+@test "RFC 3207 4: STARTTLS is not offered" {
+    not_offered 'RFC 3207 4' STARTTLS starttls 'STARTTLS x'
+}
+
+@test "RFC 4954 4: AUTH is not offered" {
+    not_offered 'RFC 4954 4' AUTH 'AUTH PLAIN' 'AUTH PLAIN AGJvYgBzZWNyZXQ='
+}
+
+@test "RFC 3030 2: BDAT is not offered" {
+    not_offered 'RFC 3030 2' BDAT 'BDAT 0 LAST' 'BDAT 86 LAST'
+}
+
+@test "RFC 5321 4.2.4: nothing that gets 502 or 500 is listed by EHLO" {
+    printf 'EHLO me\r\n' | talk | tr -d '\r' | sed 1,2d | cut -c 5- >keywords
+    run ! grep -wiE 'EXPN|TURN|SEND|SOML|SAML|ETRN|STARTTLS|AUTH|CHUNKING|BDAT|BINARYMIME|DSN|X.*' keywords
+    # And what is listed and is a verb, works.
+    grep -qx HELP keywords
+    printf 'HELP\r\n' | talk | grep -q '^214 2.0.0 '
+}
+
+@test "RFC 5321 4.2.4: words that are no verbs get 500 5.5.1" {
+    all_get '500 5.5.1' <<'END'
+FOOBAR
+FOOBAR with arguments
+foo
+A
+HELLO me
+EHLOO me
+EHL me
+MAILFROM:<a@b.example>
+MAIL-FROM:<a@b.example>
+RCPTTO:<bob@localhost>
+DATAX
+NOOPX
+NO-OP
+QUITS
+QUI
+"QUIT"
+<QUIT>
+QUIT.
+220 mail.example.com
+.
+..
+-
+ QUIT
+:
+%s%n
+help?
+END
+}
+
+@test "RFC 5321 4.1.1: a verb ends at a space" {
+    all_get '500 5.5.1' <<'END'
+HELO:me
+HELO=me
+MAIL:FROM:<a@b.example>
+QUIT;
+NOOP,
+VRFY<bob>
+END
+}
+
+@test "RFC 5321 4.1.5: commands that start with X are unknown here" {
+    all_get '500 5.5.1' <<'END'
+X
+XFOO
+xfoo bar
+XCLIENT ADDR=192.0.2.1
+XFORWARD NAME=x
+X-EXPS LOGIN
+XADR
+XVRB
+END
+}
+
+@test "RFC 5321 4.2.4: other programs' first words get 500, and do no harm" {
+    all_get '500 5.5.1' <<'END'
+LHLO me
+USER anonymous
+PASS x
+AUTHINFO USER x
+SSH-2.0-OpenSSH_9.2
+a001 LOGIN bob secret
+VERB
+ONEX
+DEBUG
+WIZ
+EVFY bob
+PROXY TCP4 192.0.2.1 192.0.2.2 1 25
+END
+}
+
+@test "RFC 5321 4.2.4: an empty line is an unknown command, no more" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+X: \r\n
+S: 500 5.5.1 ...
+X: \r\n \r\n\t\r\n
+S: 500 5.5.1 ...
+S: 500 5.5.1 ...
+S: 500 5.5.1 ...
+C: NOOP
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 2.0.0 ...
+END
+}
+
+@test "RFC 5321 4.2.4: a refusal says to try HELP" {
+    printf '%s\r\n' FOOBAR TURN | talk | sed 1d >out
+    [ "$(grep -c 'HELP.*RFC 5321 4\.2\.4' out)" -eq 2 ]
+}
+
+@test "RFC 5321 4.3.2: no verb of the minimum is unknown" {
+    # RFC 5321 4.5.1 has the list. Whatever is wrong with them otherwise.
+    for verb in EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY; do
+        for argument in '' ' x' ' <'; do
+            printf '%s\r\n' "$verb$argument" | talk | tail -n 1 >last
+            [[ $(cat last) != 50[02]* ]]
+        done
+    done
+}
+
+@test "RFC 5321 4.1.1.7: a verb not offered leaves the transaction alone" {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<a@b.example>' 'EXPN x' STARTTLS 'RCPT TO:<bob@localhost>' \
+        'SEND FROM:<b@b.example>' 'AUTH PLAIN' 'BDAT 5 LAST' FOOBAR '' DATA . | talk >out
+    [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
+    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <a@b.example>' ]
+}

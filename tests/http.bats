@@ -1,0 +1,102 @@
+#!/usr/bin/env bats
+# A browser can be made to send a request to any port, with text of a stranger's
+# choice in it. A session that begins as HTTP does must end there.
+
+load helpers
+
+refusal='502 5.5.1 This is SMTP, not HTTP'
+
+# What is said to these lines must be the greeting, the refusal, and no more.
+refused() { # LINE...
+    printf '%s\r\n' "$@" | talk >out
+    if [ "$(wc -l <out)" -ne 2 ] || [[ $(tail -n 1 out) != "$refusal"* ]]; then
+        echo "$1:" && cat out && return 1
+    fi
+}
+
+@test "http: each method as first word, in any case, ends the session" {
+    for method in GET HEAD POST PUT DELETE OPTIONS CONNECT; do
+        refused "$method / HTTP/1.1" NOOP
+        refused "$method" NOOP
+    done
+    for method in get Post oPTIONS; do
+        refused "$method / HTTP/1.1" NOOP
+    done
+}
+
+@test "http: over a connection the refusal arrives and the connection is closed" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: POST / HTTP/1.1
+C: Host: localhost:2525
+C: Content-Length: 1000000
+S: 502 5.5.1 This is SMTP, not HTTP...
+E:
+END
+    wait_until no_sessions
+}
+
+@test "http: a form that holds a whole mail session is not obeyed" {
+    serve
+    {
+        printf '%s\r\n' 'POST / HTTP/1.1' 'Host: 127.0.0.1' 'Content-Type: text/plain' \
+            'Content-Length: 103' ''
+        printf '%s\r\n' 'HELO evil' 'MAIL FROM:<a@b.example>' 'RCPT TO:<bob@localhost>' DATA \
+            'Subject: posted' '' x . QUIT
+    } | send_raw >out
+    [ "$(wc -l <out)" -eq 2 ]
+    [[ $(sed -n 2p out) == "$refusal"* ]]
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "http: a form with bare LF is not obeyed either" {
+    # A first line that ends in a bare LF would be a person's, typing into nc.
+    printf '%s\n' 'POST / HTTP/1.1' '' 'HELO evil' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
+        DATA x . | talk >out
+    [ "$(wc -l <out)" -eq 2 ] && [[ $(tail -n 1 out) == "$refusal"* ]]
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "http: the line may be too long for a command" {
+    for length in 1000 1024 1025 5000 200000; do
+        refused "POST /$(printf "%${length}s" '' | tr ' ' x) HTTP/1.1" NOOP
+    done
+}
+
+@test "http: it need not be the first line, but come before HELO or EHLO" {
+    printf '%s\r\n' NOOP '' FOOBAR 'EHLO' 'GET / HTTP/1.1' NOOP | talk >out
+    [ "$(cut -c 1-3 out | xargs)" = '220 250 500 500 501 502' ]
+    for hello in 'HELO me' 'EHLO me'; do
+        printf '%s\r\n' "$hello" 'GET / HTTP/1.1' 'POST x' NOOP | talk | tail -n 3 >out
+        [ "$(cut -c 1-9 out | xargs)" = '500 5.5.1 500 5.5.1 250 2.0.0' ]
+    done
+}
+
+@test "http: other words, and these as part of others, are only unknown" {
+    for word in GETS XGET FORGET POSTER HEADER PATCH TRACE HTTP/1.1 Host: GET/ 'NOOP GET'; do
+        printf '%s\r\n' "$word / HTTP/1.1" NOOP | talk >out
+        [ "$(wc -l <out)" -eq 3 ] && [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
+    done
+}
+
+@test "http: curl sees no HTTP and gives up" {
+    need curl
+    serve
+    for arguments in "" "-I" "-d x=1" "-X DELETE" "--http0.9"; do
+        # shellcheck disable=SC2086
+        curl -s --noproxy '*' --max-time 10 $arguments "http://127.0.0.1:$PORT/" >>out || :
+    done
+    wait_until no_sessions
+    [ "$(grep -c "$refusal" log)" -eq 5 ]
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "http: TLS, as https has it, does no harm" {
+    serve
+    # The beginning of a ClientHello; there is no line end in it.
+    printf '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' | send_raw >out
+    [ "$(wc -l <out)" -eq 1 ]
+    printf '\x16\x03\x01\x02\x00\x01\x00\x0d\x0aNOOP\r\n' | send_raw >out
+    [ "$(cut -c 1-9 out | sed 1d | xargs)" = '500 5.5.2 250 2.0.0' ]
+}

@@ -1,0 +1,332 @@
+#!/usr/bin/env bats
+# -i: one session on standard input and output, as inetd, systemd, tcpserver
+# and socat start a server. Whom it talks to, where its log goes, how it ends.
+
+load helpers
+
+setup_file() {
+    printf '%s\r\n' 'EHLO me' 'MAIL FROM:<a@example.org>' 'RCPT TO:<bob@localhost>' \
+        'RCPT TO:<bob@elsewhere.example>' DATA 'Subject: x' '' text . QUIT \
+        >"$BATS_FILE_TMPDIR/letter"
+}
+
+letter=${BATS_FILE_TMPDIR-}/letter
+
+# Play the file $INPUT, or the letter, to smtpd -i, print what comes back. KIND says what its
+# standard input and output are: ipv4, ipv6, unix (one socket) or pipes. ERROR
+# is "same" where standard error is that socket too, or a file's name. PREFIX
+# is a command to run it with. Returns its exit status, 255 for a signal.
+over() { # KIND ERROR [OPTIONS]
+    # shellcheck disable=SC2086
+    INPUT=${INPUT-$letter} py "$@" -- ${PREFIX-} "$SMTPD" -i <<'END'
+import os, socket, subprocess, sys
+kind, error = sys.argv[1:3]
+dashes = len(sys.argv) - 1 - sys.argv[::-1].index("--")
+command = sys.argv[dashes + 1:] + ["-m", "mail", "-n", "mail.example.com"] + sys.argv[3:dashes]
+if kind == "pipes":
+    # Stand-ins for one socket's two ends.
+    read, write = os.pipe()
+    back, theirs = os.pipe()
+    stdin, stdout = read, theirs
+    send, receive = open(write, "wb", 0), open(back, "rb", 0)
+elif kind == "unix":
+    ours, stdin = socket.socketpair()
+    stdout = stdin
+else:
+    family, host = (socket.AF_INET6, "::1") if kind == "ipv6" else (socket.AF_INET, "127.0.0.1")
+    listener = socket.socket(family)
+    listener.bind((host, 0))
+    listener.listen(1)
+    ours = socket.create_connection(listener.getsockname()[:2])
+    stdin, _ = listener.accept()
+    stdout = stdin
+    if "nonblocking" in os.environ:
+        stdin.setblocking(False)
+if kind != "pipes":
+    send = receive = ours.makefile("rwb", 0)
+smtpd = subprocess.Popen(command, stdin=stdin, stdout=stdout,
+                         stderr=stdout if error == "same" else open(error, "ab"))
+for fd in {stdin, stdout}:
+    os.close(fd) if kind == "pipes" else fd.close()
+data = open(os.environ["INPUT"], "rb").read()
+while data:
+    data = data[send.write(data):]
+if kind == "pipes":
+    send.close()
+else:
+    ours.shutdown(socket.SHUT_WR)
+while True:
+    octets = receive.read(65536)
+    if not octets:
+        break
+    sys.stdout.buffer.write(octets)
+status = smtpd.wait(30)
+sys.exit(status if status >= 0 else 255)
+END
+}
+
+has_ipv6() {
+    py 2>/dev/null <<<'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+        skip "no IPv6 here"
+}
+
+# What the client heard must be replies, from 220 to 221, and nothing else.
+only_replies() { # FILE
+    [[ $(head -n 1 "$1") == "220 mail.example.com "* && $(tail -n 1 "$1") == "221 "* ]]
+    run ! grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' "$1"
+    [ "$(grep -c '^250 2\.0\.0 ' "$1")" -eq 1 ]
+}
+
+# Received must say "from me", then this, then "by".
+received_from() {
+    echo "got: $(field Received "$(message bob)")"
+    [[ $(field Received "$(message bob)") == "Received: from me ${1:+$1 }by mail.example.com "* ]]
+}
+
+@test "-i: over pipes, whose client has no address" {
+    over pipes log >out
+    only_replies out
+    received_from ''
+}
+
+@test "-i: over an IPv4 socket, with the client's address (RFC 5321 4.4)" {
+    over ipv4 log >out
+    only_replies out
+    received_from '([127.0.0.1])'
+    grep -q 'start .*\[127\.0\.0\.1\]' log
+}
+
+@test "-i: over an IPv6 socket, with the client's address (RFC 5321 4.1.3)" {
+    has_ipv6
+    over ipv6 log >out
+    only_replies out
+    received_from '([IPv6:::1])'
+}
+
+@test "-i: over a pair of Unix sockets, whose client has no address" {
+    over unix log >out
+    only_replies out
+    received_from ''
+}
+
+@test "-i: over a socket that does not block" {
+    export nonblocking=1
+    over ipv4 log >out
+    only_replies out
+    # More replies than a socket's buffers hold, read late.
+    for ((i = 0; i < 5; i++)); do printf 'HELP\r\n%.0s' {1..2000}; done >input
+    printf 'QUIT\r\n' >>input
+    INPUT=input over ipv4 log >out
+    [ "$(grep -c '^214 ' out)" -eq 10000 ]
+}
+
+@test "-i: socat can start it, on the connection or on a Unix socket pair" {
+    need socat
+    for nofork in '' ,nofork; do
+        rm -rf mail
+        : >socat.log
+        # shellcheck disable=SC2094
+        socat -d -d "TCP-LISTEN:0,bind=127.0.0.1" \
+            "EXEC:'$SMTPD -i -m mail -n mail.example.com'$nofork" 2>socat.log </dev/null 3>&- 4>&- &
+        socat=$!
+        wait_until grep -q 'listening on' socat.log
+        export PORT
+        PORT=$(sed -n 's/.*listening on .*://p' socat.log)
+        send_raw <"$letter" >out
+        wait "$socat" || :
+        only_replies out
+        received_from "${nofork:+([127.0.0.1])}"
+    done
+}
+
+@test "-i: where there is no socket, TCPREMOTEIP is the client's address" {
+    while read -r address literal; do
+        rm -rf mail
+        TCPREMOTEIP=$address over pipes log >out
+        only_replies out
+        received_from "$literal"
+        TCPREMOTEIP=$address over unix log >out
+        [[ $(field Received "$(message bob 2)") == *"from me ${literal:+$literal }by"* ]]
+    done <<'END'
+192.0.2.7 ([192.0.2.7])
+2001:DB8:0::7 ([IPv6:2001:db8::7])
+::ffff:192.0.2.7 ([192.0.2.7])
+END
+}
+
+@test "-i: a TCPREMOTEIP which is no address is no address" {
+    for address in '' unknown 192.0.2 192.0.2.256 '192.0.2.7) evil' 192.0.2.7.8 \
+        $'192.0.2.7\nX: y' 'fe80::1%eth0' '[192.0.2.7]'; do
+        rm -rf mail
+        TCPREMOTEIP=$address talk <"$letter" >out
+        only_replies out
+        received_from ''
+    done
+}
+
+@test "-i: on a socket, TCPREMOTEIP counts for nothing" {
+    TCPREMOTEIP=192.0.2.7 over ipv4 log >out
+    received_from '([127.0.0.1])'
+}
+
+@test "RFC 5321 2.3.8: -i: LF ends lines for a pipe or a loopback client, and no other" {
+    tr -d '\r' <"$letter" >lf
+    by_hand() { INPUT=lf over "$1" log >out; }
+    for kind in pipes unix ipv4; do by_hand "$kind" && only_replies out; done
+    for address in 127.0.0.1 127.8.9.10 ::1 ::ffff:127.0.0.1; do
+        TCPREMOTEIP=$address by_hand pipes
+        only_replies out
+    done
+    for address in 192.0.2.7 2001:db8::7 ::ffff:192.0.2.7 10.127.0.0; do
+        TCPREMOTEIP=$address by_hand pipes
+        [ "$(grep -c . out)" -eq 2 ]
+        [[ $(tail -n 1 out) == "500 5.5.2 "* ]]
+    done
+    [ "$(mail_count bob)" -eq 7 ]
+}
+
+@test "-i: with standard error on the client's socket, no log line goes to the client" {
+    for kind in ipv4 unix; do
+        rm -rf mail
+        over "$kind" same -v >out
+        only_replies out
+        [ "$(mail_count bob)" -eq 1 ]
+        run ! grep -rq 'smtpd\[' mail
+    done
+}
+
+@test "-i: with standard error elsewhere, the log goes there" {
+    over ipv4 err >out
+    only_replies out
+    for event in start kept refused end; do
+        grep -q "^smtpd\[[0-9]*\]: .*$event" err
+    done
+}
+
+@test "-i: with standard error on the client's socket, the log goes to syslog, facility mail" {
+    need unshare
+    user=--map-root-user
+    [ "$(id -u)" -ne 0 ] || user=
+    # A /dev that only the server sees, in which we listen to the log.
+    mkdir dev && : >dev/null
+    cat >with-dev <<'END'
+#!/bin/sh
+mount --bind /dev/null dev/null && mount --rbind dev /dev && exec "$@"
+END
+    chmod +x with-dev
+    # shellcheck disable=SC2086
+    unshare -m $user ./with-dev true 2>/dev/null || skip "may not mount here"
+    py >syslog 2>err 3>&- 4>&- <<'END' &
+import socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.bind("dev/log")
+s.settimeout(20)
+while True:
+    line = s.recv(10000).rstrip(b"\0\n").decode()
+    print(line, flush=True)
+    if line == "end":
+        break
+END
+    listener=$!
+    wait_until test -S dev/log
+    PREFIX="unshare -m $user ./with-dev" over ipv4 same >out
+    py <<<'import socket; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b"end", "dev/log")'
+    wait "$listener"
+    only_replies out
+    # 22: the facility mail is 2, times 8, and of the levels information is 6.
+    run ! grep -vE '^<2[0-9]>.*smtpd\[[0-9]+\]: [^ ]+ |^end$' syslog
+    for event in 'start .*\[127\.0\.0\.1\]' 'kept .*bob@localhost' 'refused.* 550 5\.7\.1 ' 'end'; do
+        grep -q "^<22>.*smtpd\[[0-9]*\]: [^ ]* $event" syslog
+    done
+}
+
+@test "-i: a mail directory that can't be made is not told to the client" {
+    : >file
+    status=0
+    INPUT=/dev/null over ipv4 same -m file/mail >out || status=$?
+    [ "$status" -eq 73 ]
+    # If anything, a reply: RFC 5321 3.1 has 554, 3.8 has 421.
+    run ! grep -vE $'^(421|554)[- ][ -~]*\r$' out
+}
+
+@test "RFC 5321 3.8: -i: SIGTERM and SIGINT get 421, and exit 0" {
+    for signal in TERM INT; do
+        dialogue --to "$SMTPD" -i -m mail -n mail.example.com <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+\$: kill -$signal \$client
+S: 421 4.3.2 ...
+END
+        # The same, for the exit status.
+        mkfifo "in.$signal"
+        "$SMTPD" -i -m mail <"in.$signal" >"out.$signal" 2>>log 3>&- 4>&- &
+        pid=$!
+        exec 7>"in.$signal"
+        wait_until grep -q '^220 ' "out.$signal"
+        kill -s "$signal" "$pid"
+        wait "$pid"
+        exec 7>&-
+        grep -q '^421 4\.3\.2 ' "out.$signal"
+    done
+}
+
+@test "RFC 5321 3.8: -i: SIGTERM inside DATA lets the message be finished" {
+    dialogue --to "$SMTPD" -i -m mail -n mail.example.com <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<bob@localhost>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: one
+$: kill -TERM $client
+C: two
+C: .
+S: 250 2.0.0 ...
+S: 421 4.3.2 ...
+END
+    [ "$(tail -n 2 "$(message bob)")" = $'one\ntwo' ]
+}
+
+@test "-i: the end of input, in any state, ends the session, and exit is 0" {
+    for lines in 0 1 2 3 5 7; do
+        head -n "$lines" "$letter" | talk >out
+        [ "$(grep -c '^[0-9][0-9][0-9] ' out)" -eq $((lines < 6 ? lines + 1 : 6)) ]
+    done
+    printf 'NOOP\r\nNOO' | talk >out
+    [ "$(grep -c . out)" -eq 2 ]
+    [ -z "$(find mail -type f)" ]
+}
+
+@test "-i: a client who has gone before the greeting is no trouble" {
+    "$SMTPD" -i -m mail -n mail.example.com </dev/null 2>log | :
+    [ "${PIPESTATUS[0]}" -eq 0 ]
+    grep -q ' end' log
+    INPUT=/dev/null over ipv4 log >out
+    [ "$(grep -c . out)" -eq 1 ]
+}
+
+@test "-i: needs no port: two at one time, and beside a server" {
+    serve
+    for i in 1 2; do
+        mkfifo "in.$i"
+        talk <"in.$i" >"out.$i" &
+        pids[i]=$!
+    done
+    exec 5>in.1 6>in.2
+    cat "$letter" >&6
+    wait_until grep -q '^221 ' out.2
+    exec 6>&-
+    cat "$letter" >&5
+    exec 5>&-
+    wait "${pids[@]}"
+    only_replies out.1
+    only_replies out.2
+    send_raw <"$letter" >out.3
+    only_replies out.3
+    [ "$(mail_count bob)" -eq 3 ]
+}

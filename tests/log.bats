@@ -1,0 +1,248 @@
+#!/usr/bin/env bats
+# The log: one line an event, for the operator; with -v the dialogue as well.
+
+load helpers
+
+# What all lines of the file log that are not the ready line must look like.
+all_lines_good() {
+    run ! grep -vE '^smtpd: listening on |^smtpd\[[0-9]+\]: [ -~]+$' log
+    [ "$(tail -c 1 log | od -An -tx1 | tr -d ' ')" = 0a ]
+}
+
+# The one line of the log that holds this, without smtpd[PID].
+line() { # PATTERN
+    local got
+    got=$(grep -E -- "$1" log | sed -E 's/^smtpd\[[0-9]+\]: //')
+    [ "$(grep -c . <<<"$got")" -eq 1 ] || { echo "not one line with $1:" && cat log && return 1; }
+    echo "$got"
+}
+
+# A session with one message, of these recipients.
+letter() {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<Alice@example.org>'
+    printf 'RCPT TO:<%s>\r\n' "$@"
+    printf '%s\r\n' DATA 'Subject: x' '' '..two dots' text . QUIT
+}
+
+@test "log: nothing but the ready line until somebody comes" {
+    serve
+    [ "$(cat log)" = "smtpd: listening on 127.0.0.1 port $PORT" ]
+}
+
+@test "log: a session's start and its end, with the client's address" {
+    serve
+    dialogue <<<$'S: 220 ...\nC: QUIT\nS: 221 ...'
+    wait_until no_sessions
+    all_lines_good
+    [ "$(wc -l <log)" -eq 3 ]
+    [[ $(line ' start') == *"[127.0.0.1]"* ]]
+    [[ $(line ' end') == *"[127.0.0.1]"* ]]
+}
+
+@test "log: start and end are there too where the client just leaves, or is an IPv6 one" {
+    py 2>/dev/null <<<'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+        skip "no IPv6 here"
+    serve -l ::1
+    HOST=::1 dialogue <<<$'S: 220 ...\nC: HELO me\nS: 250 ...\nC: MAIL FROM:<>\nS: 250 ...'
+    wait_until no_sessions
+    all_lines_good
+    [[ $(line ' start') == *"[IPv6:::1]"* ]]
+    [[ $(line ' end') == *"[IPv6:::1]"* ]]
+}
+
+@test "log: all lines of a session begin with its ID, which is its own" {
+    serve -v
+    for _ in 1 2; do letter bob@localhost | send_raw >replies; done
+    wait_until no_sessions
+    all_lines_good
+    # PID and ID belong together; there are two of each.
+    sed 1d log | sed -E 's/^(smtpd\[[0-9]+\]: [^ ]+) .*/\1/' | sort -u >ids
+    [ "$(wc -l <ids)" -eq 2 ]
+    [ "$(sed 's/ .*//' ids | sort -u | wc -l)" -eq 2 ]
+    [ "$(sed 's/.* //' ids | sort -u | wc -l)" -eq 2 ]
+}
+
+@test "log: a message kept, with ID, sender, recipient, size and file" {
+    letter Bob@Localhost | talk >replies
+    all_lines_good
+    kept=$(line ' kept ')
+    id=$(sed -nE 's/^250 2\.0\.0 .* ([^ ]+)\r$/\1/p' replies | tail -n 1)
+    file=$(message bob)
+    [[ $kept == *" kept $id "* && $kept == *" from=<Alice@example.org> "* ]]
+    [[ $kept == *" to=<Bob@Localhost> "* && $kept == *" file=${file#mail/}" ]]
+    # RFC 1870 5: line ends count two octets, doubled dots one.
+    [[ $kept == *" size=$(printf 'Subject: x\r\n\r\n.two dots\r\ntext\r\n' | wc -c) "* ]]
+}
+
+@test "log: a message for several, with each recipient and file" {
+    letter bob@localhost carol@example.com '"d d"@localhost' | talk >replies
+    all_lines_good
+    for to in bob@localhost carol@example.com '"d d"@localhost'; do
+        grep -F "to=<$to>" log | grep -q ' from=<Alice@example.org> '
+    done
+    for user in bob carol d%20d; do
+        file=$(message "$user")
+        grep -F " kept " log | grep -qF "file=${file#mail/}"
+    done
+}
+
+@test "log: where nothing is kept no line says so" {
+    for spoilt in 'a\rb\r\n' 'Received: x\r\n%.0s'; do
+        {
+            printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA
+            # shellcheck disable=SC2059
+            printf "$spoilt" {1..101}
+            printf '%s\r\n' . QUIT
+        } | talk >replies
+    done
+    letter bob@localhost | sed '/^\.\r$/,$d' | talk >replies
+    all_lines_good
+    run ! grep -q ' kept ' log
+    [ "$(grep -c ' refused.* 554 5\.' log)" -eq 2 ]
+}
+
+@test "log: every refusal, with its reply and what it was for" {
+    printf '%s\r\n' 'DATA' 'MAIL FROM:<>' 'HELO' 'HELO me' 'MAIL FROM' 'MAIL FROM:<> X=y' \
+        'MAIL FROM:<é@example.org>' 'RCPT TO:<bob@localhost>' 'MAIL FROM:<>' 'DATA' 'MAIL FROM:<>' \
+        'RCPT TO:<bob>' 'RCPT TO:<bob@elsewhere.example>' DATA EXPN FOO HELP\ FOO QUIT\ now \
+        "$(printf 'x%.0s' {1..1100})" | talk >replies
+    all_lines_good
+    grep -E '^[45]' replies | tr -d '\r' >said
+    [ "$(wc -l <said)" -eq 17 ]
+    [ "$(grep -c ' refused' log)" -eq 17 ]
+    diff said <(sed -nE 's/^smtpd[^ ]* [^ ]* refused: ([45].*) \[after: .*/\1/p' log)
+    line 'refused: 550 .*RCPT TO:<bob@elsewhere\.example>'
+    line 'refused: 555 .*MAIL FROM:<> X=y'
+}
+
+@test "log: a client that is too slow, one turned away, and one that makes HTTP" {
+    serve -t 1 -k 1
+    dialogue <<'END'
+S: 220 ...
+$: dialogue <<<'S: 421 4.7.0 ...'
+S: 421 4.4.2 ...
+END
+    wait_until no_sessions
+    dialogue <<<$'S: 220 ...\nC: GET / HTTP/1.1\nS: 502 5.5.1 ...\nE:'
+    wait_until no_sessions
+    all_lines_good
+    line 'refused: 421 4\.4\.2 '
+    line 'refused: 421 4\.7\.0 '
+    line 'refused: 502 5\.5\.1 .*GET'
+    [ "$(grep -c ' start' log)" -eq "$(grep -c ' end' log)" ]
+}
+
+@test "log: control characters and 8-bit octets of a client are escaped, with -v too" {
+    # Every octet but CR and LF, in a command, in an address, in a message.
+    octets=$(printf '\\x%02x' {1..9} 11 12 {14..255})
+    for option in '' -v; do
+        # shellcheck disable=SC2059,SC2086
+        {
+            printf "NOOP $octets\r\n"
+            printf 'NOOP \0 after\r\n\33[2Jclear\r\n'
+            printf 'EHLO me\r\nMAIL FROM:<\303\251@example.org> SMTPUTF8\r\n'
+            printf 'RCPT TO:<"\303\251"@localhost>\r\n'
+            printf "DATA\r\nSubject: $octets\r\n$octets\r\n.\r\n"
+        } | talk $option >replies
+        grep -q '^250 2\.0\.0 ' replies
+    done
+    all_lines_good
+    [ "$(grep -c ' kept .*from=<[^>]*@example\.org>.*to=<[^>]*@localhost>' log)" -eq 2 ]
+    run ! LC_ALL=C grep -q $'[^ -~]' log
+}
+
+@test "log: what a client sends can't pass for a line of the log" {
+    fake='smtpd[1]: 1-1-1 kept 1-1-1-1 from=<> to=<bob@localhost> size=1 file=bob/new/1'
+    printf '%b' "HELO me\r$fake\r\n" "$fake\n" "\r\nHELO me\r\nMAIL FROM:<x\r$fake>\r\n" \
+        'MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n' "a\r$fake\r\n$fake\n" '.\r\n.\r\n' | talk -v >replies
+    all_lines_good
+    run ! grep -q '^smtpd\[1\]' log
+    run ! grep -qE '^smtpd\[[0-9]+\]: [^ ]+ kept ' log
+    # A backslash of the client's does not look like an escape of ours.
+    printf 'NOOP \\x1B \\\\ \\n\r\nNOOP \33 \\\r\nFOO \\x1B\r\nFOO \33\r\n' | talk -v >replies
+    [ "$(grep ' C: NOOP' log | sort -u | wc -l)" -eq 2 ]
+    [ "$(grep 'refused.*FOO' log | sed 's/.*FOO//' | sort -u | wc -l)" -eq 2 ]
+}
+
+@test "-v: the whole dialogue in order, C: and S:, the message's lines included" {
+    letter bob@localhost eve@elsewhere.example | talk -v >replies
+    all_lines_good
+    # Of replies only the code, of all lines no blanks at the end.
+    sed -nE 's/^smtpd\[[0-9]+\]: [^ ]+ ([CS]:)/\1/p' log |
+        sed -E 's/^(S: [0-9]{3}).*/\1/; s/ *$//' >seen
+    diff - seen <<'END'
+S: 220
+C: HELO me
+S: 250
+C: MAIL FROM:<Alice@example.org>
+S: 250
+C: RCPT TO:<bob@localhost>
+S: 250
+C: RCPT TO:<eve@elsewhere.example>
+S: 550
+C: DATA
+S: 354
+C: Subject: x
+C:
+C: ..two dots
+C: text
+C: .
+S: 250
+C: QUIT
+S: 221
+END
+}
+
+@test "-v: long lines of a message are there, cut into pieces" {
+    long=$(printf '0123456789%.0s' {1..500})
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA "$long" . QUIT |
+        talk -v >replies
+    all_lines_good
+    [ "$(sed -n 's/.* C: \([0-9]*\)$/\1/p' log | tr -d '\n')" = "$long" ]
+    [ "$(awk 'length > 4500' log)" = '' ]
+}
+
+@test "log: lines of several sessions at one time don't mix" {
+    serve -v
+    pids=()
+    for i in {1..8}; do
+        {
+            printf 'HELO me\r\n'
+            for _ in {1..100}; do printf 'NOOP %s\r\n' "$(printf "$i%.0s" {1..90})"; done
+            printf 'QUIT\r\n'
+        } | send_raw >"replies.$i" 3>&- 4>&- &
+        pids+=($!)
+    done
+    wait "${pids[@]}"
+    wait_until no_sessions
+    all_lines_good
+    [ "$(grep -cE '^smtpd\[[0-9]+\]: [^ ]+ C: NOOP ([1-8])\1{89}$' log)" -eq 800 ]
+    [ "$(wc -l <log)" -eq $((1 + 8 * (2 + 1 + 2 * 102))) ]
+}
+
+@test "log: one who reads the log and goes away harms no mail" {
+    mkfifo pipe
+    head -n 1 <pipe >first &
+    # shellcheck disable=SC2034
+    reader=$!
+    # Now writing means SIGPIPE.
+    # shellcheck disable=SC2016
+    dialogue --to sh -c 'exec "$0" -i -v -m mail -n mail.example.com 2>pipe' "$SMTPD" <<'END'
+S: 220 ...
+$: wait_until test -s first
+$: wait_until gone "$reader"
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<bob@localhost>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+    [ "$(mail_count bob)" -eq 1 ]
+}

@@ -1,0 +1,179 @@
+#!/usr/bin/env bats
+# What can be read off the source: that citations are right and lead to tests,
+# that replies have the right codes, that the file keeps to its own order.
+
+load helpers
+
+SOURCE=$ROOT/smtpd.c
+TESTS=$ROOT/tests
+
+# smtpd.c's string literals, a line each; those written in pieces made whole.
+strings() {
+    py "$SOURCE" <<'END'
+import re, sys
+text = re.sub(r'/\*.*?\*/', '', open(sys.argv[1]).read(), flags=re.S)
+text = re.sub(r'" *\n *"', '', text)
+for string in re.findall(r'"((?:[^"\\\n]|\\.)*)"', text):
+    print(string)
+END
+}
+
+# Those that are replies.
+replies() { strings | grep -E '^[2-5][0-9][0-9][ -]'; }
+
+# The names of all tests.
+names() { sed -n 's/^@test "\(.*\)" {.*/\1/p' "$TESTS"/*.bats; }
+
+# Files with citations: the source, the tests but this one, the texts.
+cited() {
+    find "$SOURCE" "$TESTS" "$ROOT"/*.md -type f \
+        \( -name '*.c' -o -name '*.bats' -o -name '*.bash' -o -name '*.md' \) ! -name source.bats
+}
+
+# Print the lines that match, with file and number, and fail if there are any.
+none() { # REGULAR-EXPRESSION FILE...
+    if grep -nE -- "$@" /dev/null; then return 1; fi
+}
+
+@test "source: every section of RFC 5321 that is cited exists" {
+    # RFC 5321 4.1.1, 4.1.4, 4.2: such a list is cited number by number.
+    cited | while read -r file; do
+        grep -noE 'RFC 5321 (appendix )?[A-F0-9][0-9.]*(,? (and )?(appendix )?[A-F0-9][0-9]*(\.[0-9]+)*)*' "$file" |
+            sed "s|^|${file##*/}:|"
+    done >citations
+    [ "$(wc -l <citations)" -gt 300 ]
+    py "$TESTS/rfc5321-sections.txt" <<'END'
+import re, sys
+known = {line.split('  ')[0] for line in open(sys.argv[1])}
+assert len(known) == 141
+wrong = 0
+for line in open('citations'):
+    for section in re.findall(r'(?:appendix )?\b[A-F0-9][0-9]*(?:\.[0-9]+)*(?![0-9A-Za-z])', line.split('RFC 5321 ')[1]):
+        if section not in known:
+            print('no such section:', section, 'in', line, end='')
+            wrong = 1
+sys.exit(wrong)
+END
+}
+
+@test "source: a citation has one form, RFC N N.N, and stands on one line" {
+    files=$(cited)
+    # shellcheck disable=SC2086
+    {
+        none '(RFC|rfc|Rfc)[0-9-][0-9]+ |rfc [0-9]|RFC  |RFC [0-9]+[,;:.]? *(§|[Ss]ec)' $files
+        none '§|[Ss]ections? [0-9]|[Ss]ec\. ?[0-9]|RFC [0-9]+ Appendix' $files
+        none 'RFC [0-9]+ [A-F](\.[0-9]|[ :),]|$)|RFC [0-9]+\.[0-9]' $files
+        # So that grep 'RFC 5321 4.1.4' finds it.
+        none '\<RFC$|\<RFC [0-9]+ appendix$' $files
+    }
+    grep -A 1 -nE 'RFC [0-9]+$' "$SOURCE" | grep -E '^[0-9]+- *\*? *([0-9]+\.[0-9]|appendix)' >broken || :
+    [ ! -s broken ] || { cat broken && false; }
+}
+
+@test "source: outside banners each section follows its RFC" {
+    # A banner's first line may list several, and so may nothing else: "7.5"
+    # on its own is not found by who looks for RFC 5321 7.5.
+    py "$SOURCE" "$TESTS/rfc5321-sections.txt" <<'END'
+import re, sys
+known = {line.split('  ')[0] for line in open(sys.argv[2])}
+wrong = 0
+for number, line in enumerate(open(sys.argv[1]), 1):
+    if re.match(r' \* [0-9]+\. ', line) or not re.search(r'/\*|^ *\* ', line):
+        continue
+    line = re.sub(r'RFC [0-9]+ [0-9.]*[0-9]', '', line)
+    for section in re.findall(r'(?<![\w.%:"-])[1-9]\.[0-9]+(?:\.[0-9]+)*(?![\w.%])', line):
+        if section in known:
+            print('line %d: %s of which RFC?' % (number, section))
+            wrong = 1
+sys.exit(wrong)
+END
+}
+
+@test "source: every section that a client is sent has a test named after it" {
+    strings | grep -oE 'RFC [0-9]+ (appendix )?[A-F0-9]+(\.[0-9]+)*' | sort -u >sections
+    [ "$(wc -l <sections)" -gt 30 ]
+    names >tests
+    while read -r section; do
+        grep -q "^${section//./\\.}: " tests || echo "no test is named after $section"
+    done <sections >missing
+    [ ! -s missing ] || { cat missing && false; }
+}
+
+@test "source: every test named after a section of RFC 5321 names one that exists" {
+    names | grep '^RFC' >tests
+    [ "$(wc -l <tests)" -gt 100 ]
+    none '^RFC ([^0-9]|[0-9]+ ([^0-9a]|[^:]*$)|[0-9]+:)' tests
+    sed -nE 's/^RFC 5321 ([^:]*): .*/\1/p' tests | sort -u | while read -r section; do
+        grep -q "^${section//./\\.}  " "$TESTS/rfc5321-sections.txt" || echo "$section"
+    done >wrong
+    [ ! -s wrong ] || { cat wrong && false; }
+}
+
+@test "source: every reply has an enhanced code of its class, or is one that has none" {
+    replies >literals
+    [ "$(wc -l <literals)" -gt 50 ]
+    # The 501 of the command table takes its code from there.
+    none '^([^24523]|2..[ -][^2]|4..[ -][^4]|5..[ -][^5])' \
+        <(grep -vE '^(220 %s |354 |250[ -](%s |SIZE |8BITMIME$|PIPELINING$|ENHANCEDSTATUSCODES$|SMTPUTF8$|HELP$)|501 %s )' literals)
+    none '^[245]..[ -][245](\.[0-9]*)?( |$)' literals
+    strings | grep -E '^[245]\.[0-9]+\.[0-9]+$' >table
+    [ "$(wc -l <table)" -ge 10 ]
+    none '^[^5]' table
+}
+
+@test "source: every refusal says where it is written" {
+    replies | grep -E '^[45]' >refusals
+    [ "$(wc -l <refusals)" -gt 40 ]
+    run ! grep -vE '\((RFC [0-9]+ (appendix )?[A-F0-9]+(\.[0-9]+)*|%s)\)(\\r\\n)?$' refusals
+}
+
+@test "source: 221 and 421 have our name after the code" {
+    replies | grep -E '^(221|421)' >closing
+    [ "$(wc -l <closing)" -ge 5 ]
+    run ! grep -vE '^(221|421) [24]\.[0-9]\.[0-9] %s ' closing
+}
+
+@test "source: every reply is expected by some test" {
+    cat "$TESTS"/*.bats >tests
+    # Code and enhanced code; or, where there is none, code and keyword.
+    replies | sed -nE 's/^([2-5]..)[ -]([245]\.[0-9]+\.[0-9]+|SIZE|8BITMIME|PIPELINING|ENHANCEDSTATUSCODES|SMTPUTF8|HELP).*/\1.\2/p
+        s/^([2-5]..)[ -](%s|Start).*/\1 /p' | sort -u >codes
+    [ "$(wc -l <codes)" -gt 30 ]
+    while read -r code; do
+        grep -qE "${code//./\\\\?[. -]}" tests || echo "no test expects $code"
+    done <codes >missing
+    [ ! -s missing ] || { cat missing && false; }
+}
+
+@test "source: HELP names the section that is about the verb" {
+    for verb in EHLO HELO MAIL RCPT DATA RSET VRFY EXPN HELP NOOP QUIT TURN; do
+        section=$(printf 'HELP %s\r\n' "$verb" | talk | tail -n 1 | tr -d '\r')
+        grep "^${section##*RFC 5321 }  " "$TESTS/rfc5321-sections.txt" | grep -q "$verb"
+    done
+}
+
+@test "source: the contents list at the top is the parts that there are" {
+    sed -nE 's/^ \*  +([0-9]+\. .*[^ ])  +.*/\1/p; s/^ \*  +([0-9]+\. [A-Za-z]+( [A-Za-z]+)*)$/\1/p' "$SOURCE" >contents
+    sed -nE '/^\/\* -----/ { n; s/^ \* ([0-9]+\. .*)/\1/; s/  +RFC.*//; p; }' "$SOURCE" >banners
+    [ "$(wc -l <banners)" -ge 10 ]
+    diff contents banners
+    # Numbered from 1, none left out.
+    [ "$(sed 's/\..*//' banners | xargs)" = "$(seq "$(wc -l <banners)" | xargs)" ]
+}
+
+@test "source: no line of smtpd.c is longer than 100 columns" {
+    none '.{101}' "$SOURCE"
+    none "$(printf '\t')| \$" "$SOURCE"
+}
+
+@test "source: no function is longer than 60 lines" {
+    awk '/^[a-zA-Z_].*\(/ && !/;$/ { start = NR; name = $0 }
+        /^}$/ { count++; if (NR - start + 1 > 60) { print NR - start + 1 ": " name; bad = 1 } }
+        END { exit bad || count < 100 }' "$SOURCE"
+}
+
+@test "source: no test has a ! which bats does not heed" {
+    # set -e passes over what begins so: it can't fail but at a test's end.
+    # shellcheck disable=SC2046
+    none '^ +! ' $(find "$TESTS" -name '*.bats')
+}

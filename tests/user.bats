@@ -1,0 +1,198 @@
+#!/usr/bin/env bats
+# -u USER: once its port is bound the server locks itself into the mail
+# directory, as USER, for good.
+
+load helpers
+
+need_root() {
+    [ "$(id -u)" -eq 0 ] || skip "needs root"
+    id nobody >/dev/null 2>&1 || skip "needs a user nobody"
+}
+
+# Send a message to this user.
+letter() {
+    dialogue <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<$1@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: hello
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+}
+
+# Whether the process has no group but the user's.
+no_other_groups() { # PID
+    local group groups
+    read -r -a groups < <(sed -n 's/^Groups:[ \t]*//p' "/proc/$1/status") || :
+    for group in "${groups[@]}"; do
+        [[ " $(id -G nobody) " == *" $group "* ]] || return
+    done
+}
+
+# It must say one line, with each WORD in it, and exit CODE.
+cannot() { # CODE WORDS COMMAND...
+    local code=$1 words=$2 word
+    shift 2
+    run "-$code" timeout 5 "$@"
+    [ "$(grep -c '^smtpd: ' <<<"$output")" -eq 1 ]
+    for word in $words; do [[ ${lines[0]} == "smtpd: "*"$word"* ]]; done
+    run ! grep -q listening <<<"$output"
+}
+
+@test "-u: the mail directory is made, given to the user, and all in it is the user's" {
+    need_root
+    serve -u nobody
+    [ "$(find mail -maxdepth 0 -user nobody -perm 700)" = mail ]
+    letter bob
+    [ "$(mail_count bob)" -eq 1 ]
+    [ "$(find mail | wc -l)" -eq 6 ]
+    [ -z "$(find mail ! -user nobody)" ]
+    [ "$(find mail ! -group "$(id -gn nobody)")" = '' ]
+}
+
+@test "-u: server and sessions are in the mail directory, as the user, for good" {
+    need_root
+    [ -r /proc/self/status ] || skip "needs Linux's /proc"
+    uid=$(id -u nobody) gid=$(id -g nobody)
+    serve -u nobody
+    # shellcheck disable=SC2034
+    check() {
+        for pid in "$SERVER" $(sessions); do
+            [ "/proc/$pid/root" -ef mail ] && [ "/proc/$pid/cwd" -ef mail ] || return
+            # Real, effective, saved and file system's; capabilities; groups.
+            grep -q "^Uid:	$uid	$uid	$uid	$uid$" "/proc/$pid/status" || return
+            grep -q "^Gid:	$gid	$gid	$gid	$gid$" "/proc/$pid/status" || return
+            grep -qE '^CapPrm:	0+$' "/proc/$pid/status" || return
+            grep -qE '^CapEff:	0+$' "/proc/$pid/status" || return
+            no_other_groups "$pid" || return
+            # No directory outside is held open: it would lead out again.
+            for fd in "/proc/$pid/fd"/*; do [ ! -d "$fd" ] || return; done
+        done
+    }
+    dialogue <<'END'
+S: 220 ...
+$: check
+C: HELO me
+S: 250 ...
+$: [ "$(sessions | wc -l)" -eq 1 ]
+END
+}
+
+@test "-u: supplementary groups of who starts it are given up" {
+    need_root
+    need setpriv
+    [ -r /proc/self/status ] || skip "needs Linux's /proc"
+    start setpriv --groups 0,4,24 "$SMTPD" -u nobody -l 127.0.0.1 -p 0 -m mail
+    no_other_groups "$SERVER"
+}
+
+@test "-u: the local time is kept in Received, though its file can't be seen" {
+    need_root
+    # A time zone of ours, 5:45 before UT all year: its file is outside.
+    py >zone <<'END'
+import struct, sys
+sys.stdout.buffer.write(b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 4) +
+                        struct.pack(">lBB", 5 * 3600 + 45 * 60, 0, 0) + b"XXX\0")
+END
+    [ "$(TZ=:$PWD/zone date +%z)" = +0545 ] || skip "no such time zone files here"
+    TZ=:$PWD/zone serve -u nobody
+    letter bob
+    [[ $(field Received "$(message bob)") == *" +0545" ]]
+    py "$(field Received "$(message bob)" | sed 's/.*; //')" <<'END'
+import sys, time
+from email.utils import parsedate_to_datetime
+assert abs(parsedate_to_datetime(sys.argv[1]).timestamp() - time.time()) < 60
+END
+}
+
+@test "-u: a link that leads out of the mail directory leads nowhere" {
+    need_root
+    mkdir -m 777 outside mail
+    ln -s "$PWD/outside" mail/bob
+    chmod 755 . && chown nobody mail
+    serve -u nobody
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: hello
+C: .
+S: 451 4.3.0 ...
+END
+    [ -z "$(ls -A outside)" ]
+}
+
+@test "-u: a mail directory that is there keeps its owner" {
+    need_root
+    mkdir -m 700 mail && mkdir -m 700 mail/carol && chown -R nobody mail
+    serve -u nobody
+    letter bob
+    letter carol
+    [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+    end_server
+    # That it is not the user's is found out at the start, not with the first mail.
+    chown root mail
+    cannot 73 mail "$SMTPD" -u nobody -l 127.0.0.1 -p 0 -m mail
+    [ "$(find mail -maxdepth 0 -user root)" ]
+}
+
+@test "-u: with a path of several parts, and with -i" {
+    need_root
+    mkdir -m 700 deep
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA hello . QUIT |
+        "$SMTPD" -i -u nobody -m "$PWD/deep/mail" -n mail.example.com >replies 2>>log
+    grep -q '^250 2\.0\.0 ' replies
+    [ "$(find deep/mail -type f -user nobody | wc -l)" -eq 1 ]
+}
+
+@test "-u: old files in tmp are removed all the same, and SIGTERM ends it" {
+    need_root
+    mkdir -p mail/bob/tmp && : >mail/bob/tmp/old
+    touch -t 200001010000 mail/bob/tmp/old
+    chown -R nobody mail
+    serve -u nobody
+    [ ! -e mail/bob/tmp/old ]
+    dialogue <<'END'
+S: 220 ...
+$: kill "$SERVER"
+S: 421 4.3.2 ...
+END
+    end_server TERM
+}
+
+@test "-u: only for root: exit 77, and one line that says why" {
+    if [ "$(id -u)" -eq 0 ]; then
+        need setpriv
+        chmod 755 . && cp "$SMTPD" smtpd && mkdir -m 777 mail
+        # The folder can't be reached from above, but from where we are.
+        cannot 77 '-u nobody root' setpriv --reuid=65534 --regid=65534 --clear-groups \
+            ./smtpd -u nobody -l 127.0.0.1 -p 0 -m mail
+    else
+        cannot 77 '-u nobody root' "$SMTPD" -u nobody -l 127.0.0.1 -p 0 -m mail
+    fi
+}
+
+@test "-u: an unknown user, and root, are refused in one line that names them" {
+    for user in no-such-user '' 65534x root; do
+        [ "$user" != root ] || [ "$(id -u)" -eq 0 ] || continue
+        run timeout 5 "$SMTPD" -u "$user" -l 127.0.0.1 -p 0 -m mail
+        [ "$status" -ge 64 ] && [ "$status" -le 78 ]
+        [[ ${lines[0]} == "smtpd: "*"$user"* ]]
+        run ! grep -q listening <<<"$output"
+    done
+}

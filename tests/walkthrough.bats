@@ -1,0 +1,92 @@
+#!/usr/bin/env bats
+# walkthrough.md is true: each conversation, each command with its output, each
+# excerpt of smtpd.c, each function, section, test and file that it names.
+# walkthrough.py says how the text is marked, and does the work.
+load helpers
+
+walkthrough() { "$PYTHON" "$ROOT/tests/walkthrough.py" "$@"; }
+
+# Chapter 1 to the last in one folder, typed into plain nc: LF ends lines.
+@test "walkthrough.md can be typed along from start to end" {
+    walkthrough play all
+}
+
+# Each chapter alone, in a fresh folder, with CRLF, as telnet and nc -C send it.
+chapter() { walkthrough play "$1" crlf; }
+
+@test "walkthrough.md: chapter 1 by itself, with CRLF" { chapter 1; }
+@test "walkthrough.md: chapter 2 by itself, with CRLF" { chapter 2; }
+@test "walkthrough.md: chapter 3 by itself, with CRLF" { chapter 3; }
+@test "walkthrough.md: chapter 4 by itself, with CRLF" { chapter 4; }
+@test "walkthrough.md: chapter 5 by itself, with CRLF" { chapter 5; }
+@test "walkthrough.md: chapter 6 by itself, with CRLF" { chapter 6; }
+@test "walkthrough.md: chapter 7 by itself, with CRLF" { chapter 7; }
+@test "walkthrough.md: chapter 8 by itself, with CRLF" { chapter 8; }
+@test "walkthrough.md: chapter 9 by itself, with CRLF" { chapter 9; }
+@test "walkthrough.md: chapter 10 by itself, with CRLF" { chapter 10; }
+@test "walkthrough.md: chapter 11 by itself, with CRLF" { chapter 11; }
+@test "walkthrough.md: chapter 12 by itself, with CRLF" { chapter 12; }
+
+@test "walkthrough.md: each C excerpt stands in smtpd.c, line for line" {
+    walkthrough excerpts
+}
+
+@test "walkthrough.md: each step of the toy compiles without a warning" {
+    local toys
+    "$PYTHON" "$ROOT/tests/walkthrough.py" toys
+    toys=(toy*.c)
+    [ "${#toys[@]}" -ge 5 ]
+    for toy in "${toys[@]}"; do
+        "${CC:-cc}" -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -o toy "$toy"
+    done
+}
+
+@test "walkthrough.md: each function named exists" {
+    walkthrough names
+}
+
+@test "walkthrough.md: each section of RFC 5321 cited exists, its title too" {
+    walkthrough sections
+}
+
+@test "walkthrough.md: each link leads somewhere" {
+    walkthrough links
+}
+
+@test "walkthrough.md: each chapter breaks a line that is there, and names a test" {
+    walkthrough breaks
+}
+
+@test "walkthrough.md: the diagram of states says what the command table says" {
+    walkthrough diagram
+}
+
+@test "walkthrough.md: each departure marked in smtpd.c is argued, and no other" {
+    walkthrough departures
+}
+
+@test "walkthrough.md: each chapter names an exercise that is there" {
+    walkthrough exercises
+}
+
+@test "walkthrough.md: chapters of 500 to 900 words, blocks of 20 lines" {
+    walkthrough sizes
+}
+
+@test "walkthrough.md: the zone file is one" {
+    need named-checkzone
+    walkthrough show zone >example.com.zone
+    named-checkzone example.com example.com.zone
+}
+
+@test "walkthrough.md: each make target named is in the Makefile" {
+    local target targets
+    targets=$(grep -o '`make [a-z]*' "$ROOT/walkthrough.md" | sed 's/.* //' | sort -u)
+    [ -n "$targets" ]
+    for target in $targets; do
+        grep -q "^$target:" "$ROOT/Makefile" || {
+            echo "there is no make $target"
+            return 1
+        }
+    done
+}

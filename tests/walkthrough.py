@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+"""Keeps walkthrough.md true: plays what it shows, looks up what it names.
+
+    walkthrough.py play N [crlf]   follow chapter N, or all, as a reader would,
+                                   in this folder, which is to be empty
+    walkthrough.py toys            save the programs of the toy here
+    walkthrough.py CHECK           excerpts, names, sections, links, breaks,
+                                   departures, diagram, exercises or sizes;
+                                   prints what is wrong
+    walkthrough.py show KIND       print the blocks of one kind, e.g. zone
+
+The first word after ``` says what a block is:
+
+    smtp        a conversation, typed into nc as it stands: C: and S: lines, in
+                an S: line ... stands for any text. One that begins with
+                S: 220 opens a new connection, another goes on with the last.
+                "smtp toy2" is the same with the toy
+    c           lines of smtpd.c; ... alone on a line leaves lines out
+    c toy2.c    a whole program: it is saved under this name
+    sh          commands after "$ ", each with its output; ... alone on a line
+                stands for any lines, within a line for any text
+    sh server   a command that goes on running: it has been obeyed when the
+                output shown has come, and ends with the chapter or the next
+    zone        a zone file: it is saved as example.com.zone
+    diff        what "break it" changes in smtpd.c, one line for another
+
+"needs=strace" after these leaves a block out where there is no strace.
+Port 2525 is another one here, and nc -N is what this system's nc has for it.
+"""
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+ROOT = os.environ.get('ROOT') or os.path.dirname(
+    os.path.dirname(os.path.abspath(__file__)))
+TEXT = os.path.join(ROOT, 'walkthrough.md')
+WAIT = 20                       # seconds for anything to happen
+
+# What the text names of the C library, or of others' programs, and smtpd.c
+# does not use.
+NOT_OURS = {'poll', 'recv', 'send', 'printf', 'strtok', 'dprintf', 'gets',
+            'callback'}
+
+
+def read(*path):
+    with open(os.path.join(ROOT, *path), encoding='utf-8') as file:
+        return file.read()
+
+
+class Block:
+    def __init__(self, number, info, chapter):
+        words = info.split()
+        self.number, self.chapter = number, chapter
+        self.kind = words[0] if words else ''
+        self.words = [w for w in words[1:] if not w.startswith('needs=')]
+        self.needs = [w[6:] for w in words if w.startswith('needs=')]
+        self.lines = []
+
+    def where(self):
+        return f'walkthrough.md:{self.number}'
+
+
+def parse():
+    """The blocks, and the prose: a list of (line number, chapter, text)."""
+    blocks, prose, block, chapter = [], [], None, 0
+    for number, line in enumerate(read('walkthrough.md').split('\n'), 1):
+        title = re.match(r'## (\d+)\. ', line)
+        if block is None and title:
+            chapter = int(title[1])
+        elif block is None and line.startswith('## '):
+            chapter = 99
+        if line.startswith('```'):
+            if block is None:
+                block = Block(number, line[3:], chapter)
+            else:
+                blocks.append(block)
+                block = None
+        elif block is not None:
+            block.lines.append(line)
+        else:
+            prose.append((number, chapter, line))
+    return blocks, prose
+
+
+def pattern(text):
+    return '.*'.join(re.escape(part) for part in text.split('...'))
+
+
+def matches(wanted, got):
+    """Do the lines got fit the lines wanted, in which ... is anything?"""
+    regex = ''.join('(?:.*\n)*' if line.strip() == '...'
+                    else pattern(line) + '\n' for line in wanted)
+    return re.fullmatch(regex, ''.join(line.rstrip() + '\n' for line in got))
+
+
+class Fault(Exception):
+    pass
+
+
+class Reader:
+    """Someone who types along, in an empty folder, with the sources there."""
+
+    def __init__(self, crlf):
+        self.end = b'\r\n' if crlf else b'\n'
+        self.nc = self.server = None
+        self.port = free_port()
+        for name in ('smtpd.c', 'README.md', 'walkthrough.md', 'tests'):
+            os.symlink(os.path.join(ROOT, name), name)
+        with open('Makefile', 'w', encoding='utf-8') as file:
+            file.write(self.adapt(read('Makefile').replace(
+                './smtpd -v', './smtpd -v -p 2525')))
+        shutil.copy(os.environ['SMTPD'], 'smtpd')
+        os.utime('smtpd')
+
+    def adapt(self, text):
+        nc = os.environ.get('NC_EOF', 'nc -N')
+        return text.replace('2525', str(self.port)).replace('nc -N', nc)
+
+    def play(self, block):
+        if not all(shutil.which(need) for need in block.needs):
+            print(f'{block.where()}: left out, for want of {block.needs}')
+        elif block.kind == 'smtp':
+            self.converse(block)
+        elif block.kind == 'sh' and 'server' in block.words:
+            self.serve(block)
+        elif block.kind == 'sh':
+            self.obey(block)
+        elif block.kind == 'c' and block.words:
+            self.save(block.words[0], block)
+        elif block.kind == 'zone':
+            self.save('example.com.zone', block)
+
+    def save(self, name, block):
+        with open(name, 'w', encoding='utf-8') as file:
+            file.write(self.adapt('\n'.join(block.lines) + '\n'))
+
+    def commands(self, block):
+        """Each command of a block, and the lines shown after it."""
+        found = []
+        for line in block.lines:
+            if line.startswith('$ '):
+                found.append([self.adapt(line[2:]), []])
+            elif line.startswith('> ') and not found[-1][1]:
+                found[-1][0] += '\n' + self.adapt(line[2:])
+            else:
+                found[-1][1].append(self.adapt(line))
+        return found
+
+    def obey(self, block):
+        for command, wanted in self.commands(block):
+            done = subprocess.run(
+                ['bash', '-c', command], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=2 * WAIT, check=False)
+            got = done.stdout.decode('utf-8', 'replace').splitlines()
+            if not matches(wanted, got):
+                raise Fault(f'{block.where()}: $ {command}\nprinted\n'
+                            + '\n'.join(got) + '\nand not\n'
+                            + '\n'.join(wanted))
+
+    def serve(self, block):
+        self.hang_up()
+        self.stop()
+        (command, wanted), = self.commands(block)
+        command = re.sub(r'\./smtpd\b', f'./smtpd -p {self.port}', command)
+        with open('.server', 'wb') as log:
+            self.server = subprocess.Popen(
+                ['bash', '-c', command], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True)
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            with open('.server', encoding='utf-8') as log:
+                got = log.read().splitlines()
+            if matches(wanted, got):
+                return
+            time.sleep(0.02)
+        raise Fault(f'{block.where()}: $ {command}\nprinted\n'
+                    + '\n'.join(got) + '\nand not\n' + '\n'.join(wanted))
+
+    def stop(self):
+        if self.server is None:
+            return
+        try:
+            os.killpg(self.server.pid, signal.SIGTERM)
+            self.server.wait(WAIT)
+        except subprocess.TimeoutExpired:
+            raise Fault('the server did not end at SIGTERM') from None
+        except ProcessLookupError:
+            pass
+        finally:
+            self.server.poll()
+            try:
+                os.killpg(self.server.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            self.server = None
+
+    def converse(self, block):
+        for line in block.lines:
+            who, text = line[:2], self.adapt(line[3:])
+            if who == 'C:':
+                self.nc.stdin.write(text.encode() + self.end)
+            elif who == 'S:':
+                self.expect(block, text)
+            elif line:
+                raise Fault(f'{block.where()}: neither C: nor S:: {line}')
+        if self.nc is not None:
+            self.nc.stdin.flush()
+
+    def expect(self, block, text):
+        if text.startswith('220'):
+            self.hang_up()
+            self.nc = subprocess.Popen(
+                ['nc', '127.0.0.1', str(self.port)], bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL)
+        got = self.hear()
+        if not re.fullmatch(pattern(text), got):
+            raise Fault(f'{block.where()}: wanted "{text}", got "{got}"')
+        if re.match('(221|421)[ .]', text):
+            self.nc.stdin.close()       # Ctrl-D: many an nc waits for it
+            if self.hear() != '':
+                raise Fault(f'{block.where()}: the connection is still open')
+            self.hang_up()
+
+    def hear(self):
+        """One line from nc, without CRLF; '' when the server has closed."""
+        got = b''
+        while not got.endswith(b'\n'):
+            if not select.select([self.nc.stdout], [], [], WAIT)[0]:
+                return f'{got.decode()}, and then nothing in time'
+            octet = self.nc.stdout.read(1)
+            if octet == b'':
+                break
+            got += octet
+        return got.decode().rstrip('\r\n')
+
+    def hang_up(self):
+        if self.nc is not None:
+            self.nc.kill()
+            self.nc.wait()
+            self.nc = None
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def play(chapter, crlf):
+    reader = Reader(crlf)
+    try:
+        for block in parse()[0]:
+            if (chapter.isdigit() and block.chapter < int(chapter)
+                    and block.kind == 'c' and block.words):
+                reader.play(block)      # what earlier chapters have left here
+                name = block.words[0]
+                subprocess.run(['cc', '-o', name[:-2], name], check=True)
+            if chapter in ('all', str(block.chapter)):
+                reader.play(block)
+        reader.hang_up()
+        reader.stop()
+    except Fault as fault:
+        return [str(fault)]
+    finally:
+        reader.hang_up()
+        if reader.server is not None:
+            os.killpg(reader.server.pid, signal.SIGKILL)
+    return []
+
+
+def excerpts():
+    """Each c block stands in smtpd.c, line for line."""
+    source = read('smtpd.c')
+    for block in parse()[0]:
+        if block.kind != 'c' or block.words:
+            continue
+        runs = re.split(r'(?m)^\s*\.\.\.\n', '\n'.join(block.lines) + '\n')
+        at = 0
+        for run in runs:
+            found = ('\n' + source).find('\n' + run, at)
+            if found == -1:
+                yield f'{block.where()}: not in smtpd.c, line for line:\n{run}'
+                break
+            at = found + len(run)
+
+
+def names():
+    """Each function named is one of smtpd.c, of the toy, or the library."""
+    blocks, prose = parse()
+    code = read('smtpd.c') + '\n'.join(
+        '\n'.join(b.lines) for b in blocks if b.kind == 'c')
+    for number, _, line in prose:
+        for name in re.findall(r'(?<![.\w])(\w+)\(\)', line):
+            if name not in NOT_OURS and not re.search(rf'\b{name}\(', code):
+                yield f'walkthrough.md:{number}: there is no {name}()'
+
+
+def section_list():
+    """What sections RFC 5321 has: their titles by number."""
+    rows = read('tests', 'rfc5321-sections.txt').splitlines()
+    pairs = [re.split(r'\t|  +', row, maxsplit=1) for row in rows]
+    return {pair[0]: pair[1].rstrip('.') for pair in pairs if len(pair) == 2}
+
+
+def sections():
+    """Each section of RFC 5321 that is cited exists, under the title given."""
+    known, seen = section_list(), 0
+    for number, line in enumerate(read('walkthrough.md').split('\n'), 1):
+        for match in re.finditer(
+                r'RFC 5321 ((?:appendix [A-Z]|\d)[.\d]*)((?:,? (?:and )?\d'
+                r'(?:\.\d+)+)*)(?:`? \(([^)]*)\)|`? \| ([^|]*) \|)?', line):
+            cited = [match[1]] + re.findall(r'\d[.\d]+', match[2])
+            title = match[3] or match[4]
+            seen += 1
+            for section in (each.rstrip('.') for each in cited):
+                if section not in known:
+                    yield f'walkthrough.md:{number}: no RFC 5321 {section}'
+                elif (title and len(cited) == 1 and title[:1].isupper()
+                      and title.strip() != known[section]):
+                    yield (f'walkthrough.md:{number}: RFC 5321 {section} is '
+                           f'called {known[section]}, not {title}')
+    if seen < 50:
+        yield f'only {seen} citations found: is the check blind?'
+
+
+def slug(title):
+    title = re.sub(r'[^\w\- ]', '', title.strip().lower())
+    return title.replace(' ', '-')
+
+
+def links():
+    """Each link leads somewhere."""
+    _, prose = parse()
+    anchors = {slug(line.lstrip('#')) for _, _, line in prose
+               if line.startswith('#')}
+    for number, _, line in prose:
+        for target in re.findall(r'\]\(([^)\s]+)\)', line):
+            path, _, anchor = target.partition('#')
+            if path == '' and anchor not in anchors:
+                yield f'walkthrough.md:{number}: no heading #{anchor}'
+            elif path and '://' not in path and not os.path.exists(
+                    os.path.join(ROOT, path)):
+                yield f'walkthrough.md:{number}: no file {path}'
+
+
+def breaks():
+    """Each "break it" changes what stands in smtpd.c, and names a test."""
+    source = '\n' + read('smtpd.c')
+    blocks, prose = parse()
+    found = [block for block in blocks if block.kind == 'diff']
+    for block in found:
+        old = ''.join('\n' + line[1:] for line in block.lines
+                      if not line.startswith('+')) + '\n'
+        if source.count(old) != 1:
+            yield f'{block.where()}: {source.count(old)} times there:{old}'
+        after = ' '.join(line for number, _, line in prose
+                         if 0 <= number - block.number <= len(block.lines) + 6)
+        name = re.search(r'In `(tests/[^`]+)`, this test goes red: `([^`]+)`',
+                         after)
+        if name is None:
+            yield f'{block.where()}: names no test that "goes red"'
+        elif not os.path.exists(os.path.join(ROOT, name[1])):
+            yield f'{block.where()}: there is no {name[1]}'
+        elif f'@test "{name[2]}" ' not in read(name[1]):
+            yield f'{block.where()}: in {name[1]} there is no test {name[2]}'
+    for chapter in range(1, 13):
+        if chapter not in {block.chapter for block in found}:
+            yield f'chapter {chapter} breaks nothing'
+
+
+def departures():
+    """Each "Not here:" of smtpd.c is argued in the text, and no other."""
+    code = re.sub(r'\s+(\* )?', ' ', read('smtpd.c'))
+    there = set(re.findall(r'[* ]Not here: ([^,.]*\w)', code))
+    told = set(re.findall(r'(?ms)^\| `Not here:`.*?\n\n',
+                          read('walkthrough.md'))[0].split('\n')[2:])
+    told = {line.split(' | ')[0][2:] for line in told if line}
+    for what in there ^ told:
+        where = 'walkthrough.md' if what in there else 'smtpd.c'
+        yield f'{where} has no "Not here: {what}"'
+
+
+def diagram():
+    """The diagram of states says what the command table says."""
+    table = {verb: states for verb, states in re.findall(
+        r'\{ "([A-Z]+)", cmd_\w+, ([^"]*),', read('smtpd.c'))}
+    edges = [match for block in parse()[0] if block.kind == 'mermaid'
+             for line in block.lines
+             for match in re.findall(r'(\w+) --> (\w+) : (.*)', line)]
+    states = {start for start, _, _ in edges} - {'*'}
+    transaction = states - {'START', 'GREETED'}
+    for verb in ('MAIL', 'RCPT', 'DATA', 'RSET', 'EHLO', 'HELO'):
+        in_table = set(re.findall(r'IN\((\w+)\)', table[verb]))
+        if 'IN_TRANSACTION' in table[verb]:
+            in_table |= transaction
+        elif 'ANY_TIME' in table[verb]:
+            in_table |= transaction | ({'START'} if 'H' in verb else set())
+        drawn = {start for start, _, label in edges if verb in label}
+        if drawn != in_table:
+            yield f'{verb}: drawn in {drawn}, but good in {in_table}'
+
+
+def exercises():
+    """Each chapter gives an exercise, and it is there."""
+    _, prose = parse()
+    for chapter in range(1, 13):
+        text = '\n'.join(line for _, c, line in prose if c == chapter)
+        named = re.findall(r'make exercise NAME=(\w+)', text)
+        if not named:
+            yield f'chapter {chapter} has nothing to build'
+        for name in named:
+            if not os.path.isdir(os.path.join(ROOT, 'tests', 'exercises',
+                                              name)):
+                yield f'chapter {chapter}: no exercise {name}'
+
+
+def sizes():
+    """Chapters of 500 to 900 words; blocks of at most 20 lines."""
+    blocks, prose = parse()
+    for block in blocks:
+        whole = block.kind == 'zone' or (block.kind == 'c' and block.words)
+        if len(block.lines) > (20 if not whole else 200):
+            yield f'{block.where()}: a block of {len(block.lines)} lines'
+    for chapter in range(1, 13):
+        words = sum(len(line.split()) for _, c, line in prose
+                    if c == chapter and not line.startswith('|'))
+        if not 450 <= words <= 950:
+            yield f'chapter {chapter} has {words} words'
+
+
+def toys():
+    """Save the whole programs."""
+    for block in parse()[0]:
+        if block.kind == 'c' and block.words:
+            with open(block.words[0], 'w', encoding='utf-8') as file:
+                file.write('\n'.join(block.lines) + '\n')
+
+
+def show(kind):
+    for block in parse()[0]:
+        if block.kind == kind:
+            print('\n'.join(block.lines))
+
+
+def main(command, *args):
+    if command in ('show', 'toys'):
+        return globals()[command](*args)
+    if command == 'play':
+        faults = play(args[0], 'crlf' in args)
+    else:
+        faults = list({
+            'excerpts': excerpts, 'names': names, 'sections': sections,
+            'links': links, 'breaks': breaks, 'departures': departures,
+            'diagram': diagram, 'exercises': exercises,
+            'sizes': sizes}[command]())
+    for fault in faults:
+        print(fault)
+    return 1 if faults else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))
