@@ -388,8 +388,9 @@ static enum state state_of(const struct session *s)
     return t->rcpt_refused ? ALL_REFUSED : MAIL_GIVEN;
 }
 
-/* Clear the buffers, as RSET, EHLO, HELO and the end of mail data do
- * (RFC 5321 4.1.1.5, 4.1.4, 4.1.1.4).  A count of 0 empties an array. */
+/* Clear the buffers, as RSET does (RFC 5321 4.1.1.5), and EHLO and HELO
+ * (RFC 5321 4.1.4), and the end of mail data (RFC 5321 4.1.1.4).  A count of 0
+ * empties an array. */
 static void forget_transaction(struct session *s)
 {
     s->transaction.open = false;
@@ -441,9 +442,10 @@ static const char *bad_argument(struct session *s, const struct command *c)
     return s->refusal;
 }
 
-/* Is there an octet in the line that no command may hold?  RFC 5321 2.4:
- * commands are ASCII, and 4.1.2: no control characters.  RFC 6531 3.2 lets
- * 8-bit octets stand where a mailbox can: between < and >, and after VRFY. */
+/* Is there an octet in the line that no command may hold?  Commands are ASCII
+ * (RFC 5321 2.4) without control characters (RFC 5321 4.1.2).  8-bit octets
+ * may stand where a mailbox can (RFC 6531 3.2): between < and >, and after
+ * VRFY. */
 static bool has_stray_octet(const struct session *s)
 {
     const char *open = strchr(s->line, '<'), *close = strrchr(s->line, '>');
@@ -481,8 +483,8 @@ static const char *obey(struct session *s)
     if ((command->states & IN(state_of(s))) == 0)
         return out_of_order(s, command);
 
-    /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument.  4.1.1.2,
-     * 4.1.1.3: MAIL's begins with FROM:, and RCPT's with TO:. */
+    /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument.  MAIL's begins
+     * with FROM: and RCPT's with TO:, as the table says. */
     colon = strchr(command->argument, ':');
     keyword = colon != NULL ? (size_t)(colon + 1 - command->argument) : 0;
     if ((*arg != '\0' && *command->argument == '\0') ||
@@ -535,8 +537,9 @@ static void one_command(struct session *s)
     if (refusal != NULL)
         reply(s, "%s", refusal);
 
-    /* RFC 5321 3.8 forbids to hang up on a client for a command that is not
-     * understood, 7.8 allows it against an attack.  Twenty are no slip. */
+    /* RFC 5321 3.8 forbids us to hang up on a client for a command that is not
+     * understood; RFC 5321 7.8 allows it against an attack.  Twenty such
+     * commands are no slip. */
     if (s->blunders >= MAX_BLUNDERS)
         end_session(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
 }
@@ -569,7 +572,8 @@ static void serve(const struct ip *client, const char *turned_away)
     if (turned_away != NULL)
         end_session(&s, turned_away);
 
-    /* RFC 5321 4.3.1: the name comes first.  7.5: and say what we are. */
+    /* Our name comes first (RFC 5321 4.3.1), then what we are (RFC 5321 7.5):
+     * hiding that would help nobody but us, when we have something to hide. */
     reply(&s, "220 %s ESMTP smtpd " VERSION " ready: say EHLO, or HELP",
           options.name);
     for (;;)
@@ -602,8 +606,8 @@ static const char *take_client_name(struct session *s, const char *arg)
     if (end - arg > MAX_DOMAIN)
         return "501 5.5.4 Domain too long (RFC 5321 4.5.3.1.2)";
 
-    /* Not here: checking that the name fits the client's address.  RFC 5321
-     * 4.1.4 says that mail must not be refused for it, so why look. */
+    /* Not here: checking that the name fits the client's address.  Mail must
+     * not be refused if it does not (RFC 5321 4.1.4), so why look. */
     snprintf(s->client_name, sizeof s->client_name, "%.*s",
              (int)(end - arg), arg);
 
@@ -740,9 +744,9 @@ static const char *take_parameters(const struct session *s, const char *p,
     return refusal;
 }
 
-/* May this address be said here?  RFC 6531 3.5 and 4.2 give the code 5.6.7;
- * octets that are not UTF-8 are no address at all.  501 replies carry the
- * enhanced code of the command, so the caller gives the whole line. */
+/* May this address be said here?  The code 5.6.7 is from RFC 6531 4.2.  Octets
+ * that are not UTF-8 are no address at all; that refusal depends on the
+ * command, so the caller gives it. */
 static const char *check_8bit(const char *path, size_t length, bool utf8,
                               const char *not_utf8)
 {
@@ -789,8 +793,8 @@ static const char *cmd_mail(struct session *s, const char *arg)
     return NULL;
 }
 
-/* Is mail for this domain, or address literal, kept here?  RFC 5321 4.1.3,
- * and 2.4: domains are the same in any case. */
+/* Is mail for this domain, or address literal (RFC 5321 4.1.3), kept here?
+ * Domains are the same in any case (RFC 5321 2.4). */
 static bool is_served(const char *domain)
 {
     if (*domain == '[')
@@ -810,7 +814,7 @@ static const char *add_recipient(struct session *s, const char *path)
     struct recipient found, *next = &t->forward_path[t->recipients];
     const char *domain = find_domain(path);
 
-    /* RFC 5321 3.6.2, 7.9: we relay for nobody, and 550 says so. */
+    /* RFC 5321 3.6.2: we relay for nobody, and 550 says so. */
     if (domain != NULL && !is_served(domain))
         return "550 5.7.1 Not our domain, and we do not relay "
                "(RFC 5321 3.6.2)";
@@ -1005,8 +1009,9 @@ static bool undo_dot(struct piece *piece)
     return false;
 }
 
-/* The length of the field name that a header line begins with, or 0.  RFC 5322
- * 2.2: printable octets, then a colon.  Old software put spaces before it. */
+/* The length of the field name that a header line begins with, or 0.  It is
+ * printable octets, then a colon (RFC 5322 2.2).  Old software put spaces
+ * before the colon (RFC 5322 4.5). */
 static size_t field_name(const struct piece *line)
 {
     size_t name = 0, colon;
@@ -1020,9 +1025,10 @@ static size_t field_name(const struct piece *line)
     return colon < line->length && line->text[colon] == ':' ? name : 0;
 }
 
-/* Look at a piece of the header section; returns whether it is kept.  RFC
- * 5321 4.4: exactly one Return-Path: shall stand in a delivered message, and
- * we put ours there, so others go.  6.3: Received: fields are counted. */
+/* Look at a piece of the header section; returns whether it is kept.  Exactly
+ * one Return-Path: shall stand in a delivered message (RFC 5321 4.4), and we
+ * put ours there, so others go.  Received: fields are counted, to find a loop
+ * (RFC 5321 6.3). */
 static bool keep_header(struct message *m, const struct piece *piece)
 {
     if (!m->in_header)
@@ -1178,8 +1184,8 @@ static const char *parse_ipv6(const char *p)
 /* address-literal = "[" ( IPv4-address-literal / IPv6-address-literal /
  *                         General-address-literal ) "]"
  *
- * Not here: General-address-literal, which begins with a registered tag: RFC
- * 5321 4.1.3 says how a tag is registered, but no one ever was but IPv6. */
+ * Not here: General-address-literal.  It begins with a tag that must be
+ * registered (RFC 5321 4.1.3), and none is but IPv6. */
 static const char *parse_address_literal(const char *p)
 {
     if (*p++ != '[')
@@ -1377,10 +1383,10 @@ static int escape_name(char *to, size_t size, const char *name, size_t length)
     return 0;
 }
 
-/* The mailbox that a path names.  RFC 5321 4.1.2: all quoted forms of a
- * local-part are the same, so quoting is undone.  2.4 discourages to heed
- * the case: it is lowered, for ASCII.  The domain is no part of the name.
- * Returns -1 where it is too long for a file's name. */
+/* The mailbox that a path names.  All quoted forms of a local-part are the
+ * same (RFC 5321 4.1.2), so quoting is undone.  To heed its case is
+ * discouraged (RFC 5321 2.4), so ASCII letters are lowered.  The domain is no
+ * part of the name.  Returns -1 where it is too long for a file's name. */
 static int make_mailbox_name(char *name, size_t size, const char *path)
 {
     char plain[MAX_PATH + 1];
@@ -1882,7 +1888,7 @@ static char next_octet(struct session *s)
     return s->in[s->in_start++];
 }
 
-/* RFC 5321 2.3.8, 4.1.1.4: only CRLF ends a line.
+/* RFC 5321 2.3.8: only CRLF ends a line.
  *
  * Not here: holding people who type by hand to that.  nc sends a bare LF for
  * each line, so a session from this very host whose first line ends so is
@@ -2117,8 +2123,8 @@ static bool same_ip(const struct ip *a, const struct ip *b)
            memcmp(&a->address, &b->address, sizeof a->address) == 0;
 }
 
-/* Write the address literal, [192.0.2.1] or [IPv6:2001:db8::1] (RFC 5321
- * 4.1.3); "" for an address that is not known. */
+/* Write the address literal (RFC 5321 4.1.3), such as [192.0.2.1] or
+ * [IPv6:2001:db8::1]; "" for an address that is not known. */
 static void ip_literal(char *text, size_t size, const struct ip *ip)
 {
     char address[INET6_ADDRSTRLEN] = "";
@@ -2343,7 +2349,7 @@ static const char usage[] =
     "  -h          show this\n";
 
 /* Say why the server can't start, on one line, and end.  If only a client is
- * there to hear it, it is told no more than that (RFC 5321 3.1, 3.8). */
+ * there to hear it, it is told no more than that (RFC 5321 3.8). */
 static NO_RETURN void die(int status, const char *format, ...) FORMAT_AT(2);
 static void die(int status, const char *format, ...)
 {
