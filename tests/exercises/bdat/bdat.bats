@@ -29,7 +29,7 @@ answers() { # PRINTF-FORMAT
     {
         printf 'EHLO me\r\nMAIL FROM:<alice@example.org>\r\nRCPT TO:<bob@example.com>\r\n'
         printf "$1"
-    } | talk | tr -d '\r' | sed '1,/^250 HELP/d' | cut -c 1-9 | sed 1,2d | xargs
+    } | talk -b | tr -d '\r' | sed '1,/^250 HELP/d' | cut -c 1-9 | sed 1,2d | xargs
 }
 
 # What stands behind our own fields.
@@ -37,12 +37,19 @@ sent() { sed '1,/^\t[A-Z][a-z][a-z], /d' "$(message bob)"; }
 
 nothing_kept() { [ -z "$(find mail -type f 2>/dev/null)" ]; }
 
-@test "RFC 3030 2: bdat: EHLO offers CHUNKING" {
-    printf 'EHLO me\r\n' | talk | grep $'^250-CHUNKING\r'
+@test "RFC 3030 2: bdat: with -b EHLO offers CHUNKING, and HELP knows BDAT" {
+    printf 'EHLO me\r\n' | talk -b | grep $'^250-CHUNKING\r'
+    printf 'HELP bdat\r\n' | talk -b | grep $'^214 2\.0\.0 .*RFC 3030 2\r'
+}
+
+@test "RFC 5321 4.2.4: bdat: without -b it is not offered, as before" {
+    printf 'EHLO me\r\n' | talk >out
+    run ! grep CHUNKING out
+    printf 'BDAT 0 LAST\r\n' | talk | grep '^502 5\.5\.1 '
 }
 
 @test "RFC 3030 4.1: bdat: a message in one chunk" {
-    serve
+    serve -b
     dialogue <<OVER
 $LETTER
 X: BDAT 20 LAST\r\nSubject: x\r\n\r\ntext\r\n
@@ -53,7 +60,7 @@ OVER
 }
 
 @test "RFC 3030 4.2: bdat: in several, the last of them empty" {
-    serve
+    serve -b
     dialogue <<OVER
 $LETTER
 X: BDAT 14\r\nSubject: x\r\n\r\n
@@ -117,7 +124,7 @@ OVER
         printf 'BDAT %d LAST\r\n' "$(wc -c <text)"
         cat text
         printf 'QUIT\r\n'
-    } | talk | tail -n 2 | cut -c 1-9 | xargs | grep -x '250 2.0.0 221 2.0.0'
+    } | talk -b | tail -n 2 | cut -c 1-9 | xargs | grep -x '250 2.0.0 221 2.0.0'
     sent >kept
     tr -d '\r' <text | cmp - kept
 }
@@ -138,7 +145,7 @@ OVER
 @test "RFC 3030 2: bdat: out of order, the chunk is read and thrown away" {
     for before in '' 'EHLO me\r\n' 'EHLO me\r\nMAIL FROM:<>\r\n'; do
         printf "${before}"'BDAT 6 LAST\r\nQUIT\r\nBDAT 6\r\nQUIT\r\nNOOP\r\n' |
-            talk | tr -d '\r' | tail -n 3 | cut -c 1-9 | xargs >out
+            talk -b | tr -d '\r' | tail -n 3 | cut -c 1-9 | xargs >out
         [ "$(cat out)" = '503 5.5.1 503 5.5.1 250 2.0.0' ]
     done
     nothing_kept
@@ -150,7 +157,7 @@ OVER
 }
 
 @test "RFC 3030 2: bdat: DATA, RCPT and MAIL after a chunk get 503, and the message can go on" {
-    serve
+    serve -b
     dialogue <<OVER
 $LETTER
 X: BDAT 14\r\nSubject: x\r\n\r\n
@@ -178,7 +185,7 @@ OVER
             for _ in {1..2000}; do printf '%s\r\n' "$big"; done
             printf "$clear"'BDAT 3 LAST\r\nx\r\n'
             printf 'MAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nBDAT 5 LAST\r\nnew\r\n'
-        } | talk | tail -n 1 | grep '^250 2\.0\.0 '
+        } | talk -b | tail -n 1 | grep '^250 2\.0\.0 '
         [ "$(find mail -type f | wc -l)" -eq 1 ]
         [ "$(sent)" = new ]
         rm -r mail
@@ -191,7 +198,7 @@ OVER
             printf 'EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nBDAT 140000\r\n'
             head -c 140000 /dev/zero | tr '\0' x
             printf "$end"
-        } | talk
+        } | talk -b
         nothing_kept
     done
 }
@@ -208,7 +215,7 @@ OVER
         printf 'BDAT 40000\r\n'
         head -c 40000 /dev/zero | tr '\0' x
         printf 'BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n'
-    } | talk -z 65536 | tail -n 4 | cut -c 1-9 | xargs >out
+    } | talk -b -z 65536 | tail -n 4 | cut -c 1-9 | xargs >out
     [ "$(cat out)" = '250 2.0.0 552 5.3.4 503 5.5.1 250 2.0.0' ]
     nothing_kept
 }
@@ -219,7 +226,7 @@ OVER
         head -c 30000000 /dev/zero | tr '\0' x
     } >input
     grep -q __asan "$SMTPD" && skip "sanitizers need more memory than that"
-    (ulimit -v 100000 && talk <input)
+    (ulimit -v 100000 && talk -b <input)
     nothing_kept
 }
 
@@ -242,12 +249,12 @@ OVER
         printf 'EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\n'
         for _ in {1..101}; do printf 'BDAT 13\r\nReceived: x\r\n'; done
         printf 'BDAT 0 LAST\r\n'
-    } | talk | grep '^554 5\.4\.6 '
+    } | talk -b | grep '^554 5\.4\.6 '
     nothing_kept
 }
 
 @test "RFC 3030 2: bdat: DATA is there as before, in the same session too" {
-    serve
+    serve -b
     dialogue <<OVER
 $LETTER
 X: BDAT 5 LAST\r\none\r\n
@@ -268,7 +275,7 @@ OVER
 }
 
 @test "SIGTERM: bdat: a chunk is finished and answered, then 421, and nothing is kept" {
-    serve
+    serve -b
     dialogue <<OVER
 $LETTER
 X: BDAT 5\r\non
