@@ -45,7 +45,9 @@
 /* chroot() and initgroups() are not in POSIX.1-2008, but every Unix has them.
  * glibc and musl show them, and POSIX itself, under this name.  The BSDs and
  * macOS show all they have unless they are told not to. */
+#ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
+#endif
 
 #include <arpa/inet.h>
 #include <dirent.h>

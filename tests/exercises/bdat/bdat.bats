@@ -98,7 +98,7 @@ OVER
         printf 'BDAT %d LAST\r\n' "$((size - i))"
         printf "$text" | tail -c "+$((i + 1))"
     done >commands
-    { printf 'EHLO me\r\n' && cat commands; } | talk >out
+    { printf 'EHLO me\r\n' && cat commands; } | talk -b >out
     [ "$(mail_count bob)" -eq $((size + 1)) ]
     for each in mail/bob/new/*; do
         sed '1,/^\t[A-Z][a-z][a-z], /d' "$each"
