@@ -49,6 +49,10 @@
 #define _DEFAULT_SOURCE
 #endif
 
+/* For 32-bit glibc: large files and dates after 2038. */
+#define _FILE_OFFSET_BITS 64
+#define _TIME_BITS 64
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -128,9 +132,10 @@ enum {
 /* ------------------------------------------------------------------------
  * 2. What the server remembers         RFC 5321 2.3.6, 3.3, 4.1.1
  *
- * RFC 5321 2.3.6 speaks of a "buffer" and a "state table".  Here they are:
- * struct transaction holds the buffers of one mail transaction, and struct
- * session is the state table of one connection.
+ * RFC 5321 2.3.6 speaks of a "buffer" and a "state table"; RFC 5321 4.1.1 says
+ * what goes into which.  Here they are: struct transaction holds the buffers
+ * of one mail transaction, and struct session is the state table of one
+ * connection.
  * --------------------------------------------------------------------- */
 
 /* One forward-path, and the mailbox that it stands for. */
@@ -201,7 +206,7 @@ struct session {
 
     /* The large buffers come last, and their order is not by chance: of what
      * an idle session has not used, its process owns no memory. */
-    size_t in_start, in_end, out_length;
+    size_t in_start, in_end, out_sent, out_length;
     char in[BUFFER];                        /* octets read, not yet used */
     struct transaction transaction;
     char out[MAX_REPLIES];                  /* replies not yet sent */
@@ -444,23 +449,42 @@ static const char *bad_argument(struct session *s, const struct command *c)
     return s->refusal;
 }
 
+/* Where the path that begins at p, with its <, ends: at the first > that is
+ * not quoted.  NULL where it does not end. */
+static const char *path_end(const char *p)
+{
+    for (bool quoted = false; *p != '\0'; p++) {
+        if (quoted && *p == '\\' && p[1] != '\0')
+            p++;
+        else if (*p == '"')
+            quoted = !quoted;
+        else if (*p == '>' && !quoted)
+            return p;
+    }
+    return NULL;
+}
+
 /* Is there an octet in the line that no command may hold?  Commands are ASCII
  * (RFC 5321 2.4) without control characters (RFC 5321 4.1.2).  8-bit octets
- * may stand where a mailbox can (RFC 6531 3.2): between < and >, and after
- * VRFY. */
-static bool has_stray_octet(const struct session *s)
+ * may stand where a mailbox can: in the path of MAIL and RCPT (RFC 6531 3.2),
+ * and after VRFY (RFC 6531 3.7.4.2). */
+static bool has_stray_octet(const struct session *s,
+                            const struct command *command)
 {
-    const char *open = strchr(s->line, '<'), *close = strrchr(s->line, '>');
-    const struct command *command = find_command(s->line);
-    bool anywhere = command != NULL && command->run == cmd_vrfy;
+    const char *from = s->line, *to = s->line;
+
+    if (command != NULL && command->run == cmd_vrfy)
+        to = s->line + s->line_length;
+    else if (command != NULL && strchr(command->argument, '<') != NULL &&
+             (from = strchr(s->line, '<')) != NULL)
+        to = path_end(from);
 
     for (size_t i = 0; i < s->line_length; i++) {
         const char *p = &s->line[i];
-        bool in_path = open != NULL && close != NULL && open < p && p < close;
 
         if ((unsigned char)*p < ' ' || *p == 127)
             return true;
-        if (is_8bit(p, 1) && !in_path && !anywhere)
+        if (is_8bit(p, 1) && !(to != NULL && from < p && p < to))
             return true;
     }
     return false;
@@ -475,13 +499,15 @@ static const char *obey(struct session *s)
     size_t keyword;
 
     arg += strspn(arg, " ");
-    if (has_stray_octet(s))
+    if (has_stray_octet(s, command))
         return "500 5.5.2 Only printable ASCII here: "
                "type it again (RFC 5321 2.4)";
     if (command == NULL)
         return "500 5.5.1 No such command: try HELP (RFC 5321 4.2.4)";
-    if (command->run == NULL)
+    if (command->run == NULL) {
+        s->line[strcspn(s->line, " ")] = '\0';  /* AUTH: keep it out of logs */
         return "502 5.5.1 Not offered here: try HELP (RFC 5321 4.2.4)";
+    }
     if ((command->states & IN(state_of(s))) == 0)
         return out_of_order(s, command);
 
@@ -574,8 +600,8 @@ static void serve(const struct ip *client, const char *turned_away)
     if (turned_away != NULL)
         end_session(&s, turned_away);
 
-    /* Our name comes first (RFC 5321 4.3.1), then what we are (RFC 5321 7.5):
-     * hiding that would help nobody but us, when we have something to hide. */
+    /* Our name comes first (RFC 5321 4.3.1), then what we are, which helps to
+     * find faults (RFC 5321 7.5). */
     reply(&s, "220 %s ESMTP smtpd " VERSION " ready: say EHLO, or HELP",
           options.name);
     for (;;)
@@ -695,7 +721,7 @@ static const char *take_parameter(const char *word, size_t length,
                                   struct mail_parameters *found)
 {
     static const char malformed[] =
-        "501 5.5.4 Parameter malformed or repeated (RFC 5321 4.1.2)";
+        "501 5.5.4 Parameter malformed or repeated (RFC 5321 4.1.1.11)";
     const char *equals = memchr(word, '=', length);
     size_t key = equals != NULL ? (size_t)(equals - word) : length;
     const char *value = equals != NULL ? equals + 1 : word + length;
@@ -824,10 +850,14 @@ static const char *add_recipient(struct session *s, const char *path)
         return "501 5.1.3 Local-part too long (RFC 5321 4.5.3.1)";
 
     /* RFC 5321 4.5.1: postmaster is there even where nobody else is. */
+    errno = ENOENT;
     if (found.mailbox[0] == '\0' ||
         (options.strict && strcmp(found.mailbox, "postmaster") != 0 &&
          !is_directory(found.mailbox)))
-        return "550 5.1.1 No such mailbox (RFC 5321 3.3)";
+        return errno == ENOENT || errno == ENOTDIR
+                   ? "550 5.1.1 No such mailbox (RFC 5321 3.3)"
+                   : "451 4.3.0 Error on our side: try again later "
+                     "(RFC 5321 4.2.3)";
 
     for (size_t i = 0; i < t->recipients; i++)
         if (strcmp(t->forward_path[i].mailbox, found.mailbox) == 0)
@@ -1089,7 +1119,7 @@ static const char *receive_message(struct session *s)
  * and whether they are UTF-8, is asked in check_8bit().
  * --------------------------------------------------------------------- */
 
-/* ctype.h's functions heed the locale, and SMTP does not. */
+/* Not ctype.h's functions: they must not be given a negative char. */
 static bool is_digit(char c)
 {
     return c >= '0' && c <= '9';
@@ -1109,8 +1139,8 @@ static bool is_hex_digit(char c)
 /* sub-domain = Let-dig [Ldh-str]
  * Ldh-str    = *( ALPHA / DIGIT / "-" ) Let-dig
  *
- * RFC 5321 4.1.2 does not permit the underscore.  It is met in the names of
- * real hosts all the same, does no harm, and counts as a letter here. */
+ * Not here: refusing the underscore, which RFC 5321 4.1.2 does not permit.  It
+ * is met in the names of real hosts, does no harm, and counts as a letter. */
 static const char *parse_sub_domain(const char *p)
 {
     const char *start = p;
@@ -1386,9 +1416,12 @@ static int escape_name(char *to, size_t size, const char *name, size_t length)
 }
 
 /* The mailbox that a path names.  All quoted forms of a local-part are the
- * same (RFC 5321 4.1.2), so quoting is undone.  To heed its case is
- * discouraged (RFC 5321 2.4), so ASCII letters are lowered.  The domain is no
- * part of the name.  Returns -1 where it is too long for a file's name. */
+ * same (RFC 5321 4.1.2), so quoting is undone.  The domain is no part of the
+ * name.  Returns -1 where it is too long for a file's name.
+ *
+ * Not here: the case of local-parts, which must be kept (RFC 5321 2.4).  That
+ * binds who passes mail on, and our log and trace fields keep it; but a host
+ * is advised not to make use of it, so to us Bob and bob are one. */
 static int make_mailbox_name(char *name, size_t size, const char *path)
 {
     char plain[MAX_PATH + 1];
@@ -1435,6 +1468,8 @@ static int make_names_durable(const char *directory)
     result = make_durable(fd);
     error = errno;
     close(fd);
+    if (result == -1 && error == EINVAL)
+        result = 0;             /* some file systems do that by themselves */
     errno = error;
     return result;
 }
@@ -1444,11 +1479,15 @@ static int make_directory(const char *path)
     return mkdir(path, 0700) == -1 && errno != EEXIST ? -1 : 0;
 }
 
+/* If not, errno tells why. */
 static bool is_directory(const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    if (stat(path, &st) == -1)
+        return false;
+    errno = ENOTDIR;
+    return S_ISDIR(st.st_mode);
 }
 
 /* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
@@ -1615,13 +1654,17 @@ static int deliver(struct session *s)
         const char *mailbox = t->forward_path[linked].mailbox;
 
         file_path(tmp, mailbox, "tmp", file);
-        if (make_mailbox(mailbox) == -1 || link(first, tmp) == -1)
+        /* Two names may be one directory, by a symbolic link: then the file is
+         * there already. */
+        if (make_mailbox(mailbox) == -1 ||
+            (link(first, tmp) == -1 && errno != EEXIST))
             error = errno;
     }
     for (; error == 0 && moved < t->recipients; moved += error == 0) {
         file_path(tmp, t->forward_path[moved].mailbox, "tmp", file);
         file_path(new, t->forward_path[moved].mailbox, "new", file);
-        if (rename(tmp, new) == -1)
+        if (rename(tmp, new) == -1 &&
+            (errno != ENOENT || access(new, F_OK) == -1))
             error = errno;
     }
     for (; error == 0 && synced < t->recipients; synced += error == 0) {
@@ -1687,7 +1730,9 @@ static const char *keep_message(struct session *s)
     if (m->error == ENOSPC || m->error == EDQUOT || m->error == EFBIG)
         return "452 4.3.1 Disk full: try again later (RFC 5321 4.2.3)";
     if (m->error != 0) {
-        log_line(s, "error: %s", strerror(m->error));
+        log_line(s, "error: can't keep %s in %s and %zu more: %s", m->file,
+                 s->transaction.forward_path[0].mailbox,
+                 s->transaction.recipients - 1, strerror(m->error));
         return "451 4.3.0 Error on our side: try again later "
                "(RFC 5321 4.2.3)";
     }
@@ -1709,9 +1754,9 @@ static const char *keep_message(struct session *s)
  * are sent when we are about to wait for more input.  That answers a group of
  * pipelined commands in one packet (RFC 2920).
  *
- * Not here: RFC 2920's list of replies that must not be held back.  A client
- * that follows it says those commands last in a group, and then waits; so
- * then do we, and have sent all.
+ * Not here: RFC 2920's list of replies that must not be held back.  Its last
+ * word is kept: all are sent as soon as the input is empty.  A client can't
+ * tell the difference, for it waits for the replies to all that it has sent.
  * --------------------------------------------------------------------- */
 
 /* Seconds on a clock that nobody sets. */
@@ -1784,28 +1829,26 @@ static bool wait_for(struct session *s, bool writing, double deadline)
 static void flush(struct session *s)
 {
     int timeout = s->ended ? LINGER_SECONDS : options.timeout;
-    size_t sent = 0;
 
-    while (sent < s->out_length) {
-        size_t part = s->out_length - sent;
+    while (s->out_sent < s->out_length) {
+        size_t part = s->out_length - s->out_sent;
         ssize_t n;
 
         if (!wait_for(s, true, now() + timeout))
             break;
-        n = write(STDOUT_FILENO, s->out + sent,
+        n = write(STDOUT_FILENO, s->out + s->out_sent,
                   part < PIPE_BUF ? part : PIPE_BUF);
         if (n > 0)
-            sent += (size_t)n;
+            s->out_sent += (size_t)n;
         else if (n == 0 || (errno != EINTR && errno != EAGAIN))
             break;
     }
-    if (sent == s->out_length || s->ended) {
-        s->out_length = 0;
-        return;
+    if (s->out_sent < s->out_length && !s->ended) {
+        s->out_sent = s->out_length;
+        log_line(s, "lost: the client takes no replies");
+        end_session(s, NULL);
     }
-    s->out_length = 0;
-    log_line(s, "lost: the client takes no replies");
-    end_session(s, NULL);
+    s->out_sent = s->out_length = 0;
 }
 
 /* RFC 5321 4.2.1: x0z is for syntax, unknown and superfluous commands; and
@@ -1843,9 +1886,10 @@ static void reply(struct session *s, const char *format, ...)
     s->out_length += length;
 }
 
-/* When must more input have come?  RFC 5321 4.5.3.2: each command, and each
- * block of mail data, has its time.  An octet now and then would stretch that
- * for ever, so a message must also keep up MIN_RATE on the whole. */
+/* When must more input have come?  RFC 5321 4.5.3.2.7: a command has its time.
+ * So has each block of mail data; and since an octet now and then would
+ * stretch that for ever, a message must keep up MIN_RATE on the whole, too
+ * (RFC 5321 7.8). */
 static double input_deadline(const struct session *s)
 {
     double stall = now() + options.timeout, slow;
@@ -1892,10 +1936,11 @@ static char next_octet(struct session *s)
 
 /* RFC 5321 2.3.8: only CRLF ends a line.
  *
- * Not here: holding people who type by hand to that.  nc sends a bare LF for
- * each line, so a session from this very host whose first line ends so is
- * taken for a person's, and has LF as its line end from there to its end.
- * The two are never mixed, so there is nothing to smuggle. */
+ * Not here: holding people who type by hand to that, as RFC 5321 4.1.1.4 has
+ * it: servers "MUST NOT do this, even in the name of improved robustness".  nc
+ * sends a bare LF for each line.  So a session from this very host whose first
+ * line ends so is taken for a person's, and has LF as its line end from there
+ * to its end.  The two are never mixed, so there is nothing to smuggle. */
 static void settle_line_ending(struct session *s, bool after_cr)
 {
     bool may_be_by_hand = !s->client.known || is_loopback(&s->client);
@@ -1924,7 +1969,9 @@ static enum line_kind read_line(struct session *s)
     char c = '\0', last;
     bool too_long;
 
-    s->deadline = now() + options.timeout;
+    if (s->in_start == s->in_end)
+        flush(s);
+    s->deadline = now() + options.timeout;      /* from the last reply on */
     if (s->skip_rest)
         skip_line(s);
     for (;;) {
@@ -2000,9 +2047,10 @@ static void end_session(struct session *s, const char *last_words)
  * 10. The log
  *
  * One line an event, on standard error or, where that is the client's own
- * connection, to syslog.  A line is written at once, so that those of several
- * sessions don't mix.  What a client sent is never written raw: control
- * characters could forge lines, or command the operator's terminal.
+ * connection, to syslog.  A line is written at once, so that lines of several
+ * sessions don't mix, in a pipe as far as PIPE_BUF.  What a client sent is
+ * never written raw: control characters could forge lines, or command the
+ * operator's terminal.
  * --------------------------------------------------------------------- */
 
 static void log_octets(const char *id, const char *octets, size_t length)
@@ -2164,6 +2212,7 @@ static bool is_our_literal(const char *literal)
                     &part[3]) == 4)     /* inet_pton() takes no [127.0.0.001] */
         snprintf(text, sizeof text, "%u.%u.%u.%u", part[0], part[1], part[2],
                  part[3]);
+    memset(&address, 0, sizeof address);
     if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == -1)
         return false;
     theirs = ip_from_text(text);
@@ -2172,12 +2221,12 @@ static bool is_our_literal(const char *literal)
 }
 
 /* Bury the children that have ended, so that no zombies are left. */
-static void reap(struct server *server, int flags)
+static void reap(struct server *server)
 {
     pid_t pid;
     int status;
 
-    while ((pid = waitpid(-1, &status, flags)) > 0) {
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (WIFSIGNALED(status))
             log_line(NULL, "process %ld was ended by signal %d", (long)pid,
                      WTERMSIG(status));
@@ -2209,16 +2258,21 @@ static const char *over_limit(const struct server *server,
     return NULL;
 }
 
-/* Say 421 without a child.  The connection is new, so this can't block. */
-static void turn_away(int connection)
+/* Refuse a connection without a child: it is new, so this can't block. */
+static void turn_away(int connection, const struct ip *client,
+                      const char *refusal)
 {
-    char line[MAX_REPLY_LINE];
+    char line[MAX_REPLY_LINE], who[INET6_ADDRSTRLEN + 8];
+    int mark = (int)(strstr(refusal, "%s") - refusal);
 
-    snprintf(line, sizeof line, "421 4.3.2 %s No room: try again later "
-             "(RFC 5321 3.8)\r\n", options.name);
-    log_line(NULL, "refused: %.*s", (int)strcspn(line, "\r"), line);
+    ip_literal(who, sizeof who, client);
+    snprintf(line, sizeof line, "%.*s%s%s\r\n", mark, refusal, options.name,
+             refusal + mark + 2);
+    log_line(NULL, "refused: %.*s client=%s", (int)strcspn(line, "\r"), line,
+             who);
     if (write(connection, line, strlen(line)) == -1)
         log_line(NULL, "lost: %s", strerror(errno));
+    shutdown(connection, SHUT_WR);
 }
 
 /* In the child: put the connection where inetd would, and serve it. */
@@ -2246,7 +2300,7 @@ static void fork_for(struct server *server, int connection,
     for (size_t i = 0; i < server->child_count; i++)
         refusing += server->children[i].refusing;
     if (refusal != NULL && refusing >= MAX_REFUSALS) {
-        turn_away(connection);
+        turn_away(connection, client, refusal);
         return;
     }
     child->client = *client;
@@ -2258,7 +2312,8 @@ static void fork_for(struct server *server, int connection,
         server->child_count++;
     else {
         log_line(NULL, "can't fork: %s", strerror(errno));
-        turn_away(connection);
+        turn_away(connection, client, "421 4.3.2 %s No room: try again later "
+                                      "(RFC 5321 3.8)");
     }
 }
 
@@ -2310,20 +2365,35 @@ static void wait_for_clients(struct server *server)
             accept_one(server, server->listeners[i]);
 }
 
-/* Serve until SIGTERM or SIGINT, then tell the children and wait for them:
- * each answers its client before it ends (RFC 5321 3.8). */
+static void signal_children(const struct server *server, int number)
+{
+    for (size_t i = 0; i < server->child_count; i++)
+        kill(server->children[i].pid, number);
+}
+
+/* Serve until SIGTERM or SIGINT, then tell the children, and wait for them:
+ * each answers its client before it ends (RFC 5321 3.8).  One that hangs in a
+ * system call, on a dead disk say, is not waited for for ever. */
 static void run_server(struct server *server)
 {
+    double patience;
+
     while (!stopping) {
         wait_for_clients(server);
-        reap(server, WNOHANG);
+        reap(server);
         note_signals();
     }
     for (int i = 0; i < server->listener_count; i++)
         close(server->listeners[i]);
-    for (size_t i = 0; i < server->child_count; i++)
-        kill(server->children[i].pid, SIGTERM);
-    reap(server, 0);
+    signal_children(server, SIGTERM);
+    patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;
+    while (reap(server), server->child_count > 0) {
+        struct timespec second = { 1, 0 };
+
+        if (now() > patience)
+            signal_children(server, SIGKILL);
+        pselect(0, NULL, NULL, NULL, &second, &signals_open);
+    }
 }
 
 /* ------------------------------------------------------------------------
@@ -2503,23 +2573,27 @@ static void on_child(int signal_number)
     (void)signal_number;        /* it has ended pselect(): that is all */
 }
 
+static void handle(int number, void (*handler)(int))
+{
+    struct sigaction action;
+
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = handler;
+    sigaction(number, &action, NULL);
+}
+
 /* Block the signals that matter, but in pselect().  SIGPIPE and SIGXFSZ are
  * ignored: write() then says EPIPE or EFBIG, and that is dealt with. */
 static void set_up_signals(void)
 {
-    struct sigaction action;
     sigset_t blocked;
 
-    memset(&action, 0, sizeof action);
-    sigemptyset(&action.sa_mask);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
-    sigaction(SIGXFSZ, &action, NULL);
-    action.sa_handler = on_child;
-    sigaction(SIGCHLD, &action, NULL);
-    action.sa_handler = on_stop;
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
+    handle(SIGPIPE, SIG_IGN);
+    handle(SIGXFSZ, SIG_IGN);
+    handle(SIGCHLD, on_child);
+    handle(SIGTERM, on_stop);
+    handle(SIGINT, on_stop);
 
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGCHLD);
@@ -2619,13 +2693,18 @@ static bool listen_on(struct server *server, const char *name, int *port,
     if (getaddrinfo(name, text, &hints, &address) != 0)
         die(EX_USAGE, "-l: '%s' is not an IP address", name);
     fd = socket(address->ai_family, SOCK_STREAM, 0);
-    if (address->ai_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    error = errno;
+    if (fd != -1) {
+        if (address->ai_family == AF_INET6)
+            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+        errno = EMFILE;                 /* pselect() takes no higher one */
+    }
 
     /* Not blocking: a client may be gone between pselect() and accept(), and
      * that must not wait for the next one. */
-    if (fd != -1 && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
+    if (fd != -1 && fd < FD_SETSIZE &&
+        fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
         bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
         listen(fd, SOMAXCONN) == 0 &&
         getsockname(fd, (struct sockaddr *)&bound, &length) == 0) {
@@ -2637,9 +2716,11 @@ static bool listen_on(struct server *server, const char *name, int *port,
         server->listeners[server->listener_count++] = fd;
         return true;
     }
-    error = errno;
+    if (fd != -1) {
+        error = errno;
+        close(fd);
+    }
     freeaddrinfo(address);
-    close(fd);
     errno = error;
     return false;
 }
@@ -2733,8 +2814,8 @@ int main(int argc, char **argv)
     enter_mail_dir(user);
     if (user != NULL)
         become_user(user);
-    if (access(".", W_OK | X_OK) == -1)
-        die(EX_CANTCREAT, "%s: %s: make it writable, or name another with -m",
+    if (access(".", R_OK | W_OK | X_OK) == -1)
+        die(EX_CANTCREAT, "%s: %s: open it to us, or name another with -m",
             options.mail_dir, strerror(errno));
     if (options.inetd)
         serve_stdin();

@@ -110,8 +110,11 @@ passes() { [ "$(attempt bob@example.com)" = "$fine" ]; }
 @test "greylist: it is remembered by all sessions, and over a restart" {
     # talk is a new server each time. Here many ask at once.
     OPTIONS=(-g 1)
-    for i in {1..20}; do attempt "u$i@example.com" >"out$i" 3>&- 4>&- & done
-    wait
+    for i in {1..20}; do
+        attempt "u$i@example.com" >"out$i" 3>&- 4>&- &
+        asking+=($!)
+    done
+    wait "${asking[@]}"
     [ "$(sort -u out*)" = "$later" ]
     sleep 1.1
     for i in {1..20}; do [ "$(attempt "u$i@example.com")" = "$fine" ]; done
