@@ -2573,13 +2573,13 @@ static void on_child(int signal_number)
     (void)signal_number;        /* it has ended pselect(): that is all */
 }
 
-static void handle(int number, void (*handler)(int))
+static void handle(int number, void (*what)(int))
 {
     struct sigaction action;
 
     memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
-    action.sa_handler = handler;
+    action.sa_handler = what;
     sigaction(number, &action, NULL);
 }
 
