@@ -30,8 +30,8 @@ smtpd: smtpd.c
 
 # run: serve on port 2525, show the dialogue, keep the mail under ./mail
 run: smtpd
-	@echo 'Now, in a second terminal: nc 127.0.0.1 2525, and there: EHLO me, MAIL FROM:<me@example.org>,'
-	@echo 'RCPT TO:<bob@example.com>, DATA, your words, a dot alone, QUIT. It will lie in mail/bob/new/.'
+	@echo 'Now, in a second terminal: nc 127.0.0.1 2525, then EHLO me, MAIL FROM:<me@localhost>,'
+	@echo 'RCPT TO:<bob@localhost>, DATA, your words, a dot alone, QUIT. The mail: mail/bob/new/'
 	@./smtpd -v
 
 # test: install what the tests need, where it may, then run them all
@@ -51,6 +51,10 @@ smtpd-check: smtpd.c
 	$(CC) $(C99) $(CFLAGS) -O1 -g -fsanitize=address,undefined \
 		-fno-sanitize-recover=all -o smtpd-check smtpd.c $(LDFLAGS)
 
+# exercise: list the exercises; with NAME=... test how far one has come
+exercise: smtpd
+	@tests/exercise $(NAME)
+
 # install: put smtpd into $(DESTDIR)$(PREFIX)/bin
 install: smtpd
 	mkdir -p '$(DESTDIR)$(PREFIX)/bin'
@@ -64,4 +68,4 @@ clean:
 help:
 	@sed -n 's/^# \([a-z]*\): /make \1:  /p' Makefile
 
-.PHONY: all run test check install clean help
+.PHONY: all run test check exercise install clean help

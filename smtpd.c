@@ -450,7 +450,7 @@ static const char *bad_argument(struct session *s, const struct command *c)
 }
 
 /* Where the path that begins at p, with its <, ends: at the first > that is
- * not quoted.  NULL where it does not end. */
+ * not quoted, or else with the line. */
 static const char *path_end(const char *p)
 {
     for (bool quoted = false; *p != '\0'; p++) {
@@ -459,9 +459,9 @@ static const char *path_end(const char *p)
         else if (*p == '"')
             quoted = !quoted;
         else if (*p == '>' && !quoted)
-            return p;
+            break;
     }
-    return NULL;
+    return p;
 }
 
 /* Is there an octet in the line that no command may hold?  Commands are ASCII
@@ -476,15 +476,17 @@ static bool has_stray_octet(const struct session *s,
     if (command != NULL && command->run == cmd_vrfy)
         to = s->line + s->line_length;
     else if (command != NULL && strchr(command->argument, '<') != NULL &&
-             (from = strchr(s->line, '<')) != NULL)
+             strchr(s->line, '<') != NULL) {
+        from = strchr(s->line, '<');
         to = path_end(from);
+    }
 
     for (size_t i = 0; i < s->line_length; i++) {
         const char *p = &s->line[i];
 
         if ((unsigned char)*p < ' ' || *p == 127)
             return true;
-        if (is_8bit(p, 1) && !(to != NULL && from < p && p < to))
+        if (is_8bit(p, 1) && !(from < p && p < to))
             return true;
     }
     return false;
