@@ -55,6 +55,10 @@ smtpd-check: smtpd.c
 exercise: smtpd
 	@tests/exercise $(NAME)
 
+# mutants: break a copy of the server in many ways; does a test notice each?
+mutants:
+	@tests/mutate $(NAME)
+
 # install: put smtpd into $(DESTDIR)$(PREFIX)/bin
 install: smtpd
 	mkdir -p '$(DESTDIR)$(PREFIX)/bin'
@@ -68,4 +72,4 @@ clean:
 help:
 	@sed -n 's/^# \([a-z]*\): /make \1:  /p' Makefile
 
-.PHONY: all run test check exercise install clean help
+.PHONY: all run test check exercise mutants install clean help

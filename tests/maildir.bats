@@ -41,7 +41,7 @@ mail/bob/tmp' ]
 }
 
 @test "maildir: the mail directory is made where it is not there, but not its parent" {
-    "$SMTPD" -i -m deep/mail </dev/null >out 2>err && false
+    run -73 "$SMTPD" -i -m deep/mail </dev/null
     [ ! -e deep ]
     mkdir deep
     "$SMTPD" -i -m deep/mail </dev/null
@@ -259,7 +259,9 @@ END
     posted bob@localhost
     file=$(message bob) && file=${file##*/}
     [[ $file =~ ^([0-9]+)\.([A-Za-z0-9_-]+)\.mail\.example\.com$ ]]
-    [ "$((BASH_REMATCH[1] - now))" -ge 0 ] && [ "$((BASH_REMATCH[1] - now))" -le 60 ]
+    later=$((BASH_REMATCH[1] - now))
+    [ "$later" -ge 0 ]
+    [ "$later" -le 60 ]
     # No slash, no colon, which begins the flags, whatever -n is.
     rm -r mail
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . |
@@ -298,6 +300,29 @@ END
     [ "$(find mail -type f | wc -l)" -eq 100 ]
 }
 
+@test "maildir: names differ even where the clock stands still" {
+    need "${CC:-cc}"
+    cat >still.h <<'END'
+#include <time.h>
+static int still_clock(clockid_t clock, struct timespec *t)
+{
+    int result = clock_gettime(clock, t);
+    if (clock == CLOCK_REALTIME)
+        t->tv_sec = 1225500000, t->tv_nsec = 0;
+    return result;
+}
+#define time(t) 1225500000
+#define clock_gettime(clock, t) still_clock(clock, t)
+END
+    "${CC:-cc}" -w -include ./still.h -o still "$ROOT/smtpd.c"
+    SMTPD=./still posted bob@localhost
+    SMTPD=./still posted bob@localhost
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . \
+        'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . | SMTPD=./still talk >replies
+    [ "$(mail_count bob)" -eq 4 ]
+    [[ $(message bob) == */1225500000.* ]]
+}
+
 @test "maildir: at the start, files in tmp over 36 hours old go, younger ones stay" {
     mkdir -p mail/{bob,carol}/{tmp,new,cur} 'mail/%2E./tmp'
     py <<'END'
@@ -325,7 +350,9 @@ mail/carol/tmp/future' ]
     touch -t 200001010000 mail/.hidden/tmp/kept outside/tmp/old
     ln -s "$PWD/mail/file" mail/empty/tmp
     serve
-    [ -e mail/file ] && [ -L mail/dangling ] && [ -e mail/.hidden/tmp/kept ]
+    [ -e mail/file ]
+    [ -L mail/dangling ]
+    [ -e mail/.hidden/tmp/kept ]
     post bob@localhost
     [ "$(mail_count bob)" -eq 1 ]
 }

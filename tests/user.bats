@@ -193,7 +193,8 @@ END
     for user in no-such-user '' 65534x root; do
         [ "$user" != root ] || [ "$(id -u)" -eq 0 ] || continue
         run timeout 5 "$SMTPD" -u "$user" -l 127.0.0.1 -p 0 -m mail
-        [ "$status" -ge 64 ] && [ "$status" -le 78 ]
+        [ "$status" -ge 64 ]
+        [ "$status" -le 78 ]
         [[ ${lines[0]} == "smtpd: "*"$user"* ]]
         run ! grep -q listening <<<"$output"
     done
