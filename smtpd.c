@@ -39,6 +39,18 @@
  *   - The server can't start.  The function calls die(): what, why, and the
  *     way out, on one line.
  *
+ * Words of the RFC, which is the Internet's name for a standard's text:
+ *
+ *   octet          a byte
+ *   CRLF           the octets 13 and 10, SMTP's end of a line
+ *   mailbox        local-part@domain, or where its mail is put
+ *   path           a mailbox in < >: the reverse-path is the sender's, a
+ *                  forward-path a recipient's
+ *   literal        an IP address in [ ], in place of a domain
+ *   transaction    MAIL, RCPT once or more, DATA: one message
+ *   reply code     the three digits that a reply begins with; the second
+ *                  code, as in 250 2.1.0, says more (RFC 3463)
+ *
  * C99 and POSIX.1-2008, and no library but the C library.
  */
 
@@ -100,7 +112,8 @@ enum {
     MAX_REPLY_LINE = 512,       /* RFC 5321 4.5.3.1.5: with its CRLF */
     MAX_TEXT_LINE = 1000,       /* RFC 5321 4.5.3.1.6: we take any length */
     MAX_DOMAIN = 255,           /* RFC 5321 4.5.3.1.2 */
-    MAX_PATH = 256,             /* RFC 5321 4.5.3.1.3: with its < and > */
+    MAX_PATH = 256,             /* RFC 5321 4.5.3.1.3: an address, with its
+                                   < and >; not the path of a file */
     MAX_RECIPIENTS = 100,       /* RFC 5321 4.5.3.1.8: at least so many */
     MIN_MAX_MESSAGE = 65536,    /* RFC 5321 4.5.3.1.7: at least so large */
     MAX_RECEIVED = 100,         /* RFC 5321 6.3: more, and mail is looping */
@@ -178,7 +191,8 @@ struct ip {
     struct in6_addr address;
 };
 
-/* How the client ends its lines: fixed by its first line, for good. */
+/* How the client ends its lines: fixed by its first line, for good.  LF is for
+ * people who type into nc: see settle_line_ending(). */
 enum line_ending { NOT_SEEN, CRLF, LF };
 
 /* One connection, from the greeting to the goodbye. */
@@ -234,8 +248,10 @@ static struct {
     .max_sessions = 256, .max_per_client = 128, .timeout = 300,
 };
 
-/* Set by SIGTERM and SIGINT.  Signals are blocked but in pselect(), which
- * waits under this mask: so they come where we wait, and nowhere else. */
+/* Set by SIGTERM and SIGINT.  Signals are held back all the time but in
+ * pselect(), which sleeps until there is input (or a time is over) and lets
+ * signals in under the mask below while it sleeps.  So they come where we
+ * wait, and can disturb nothing else. */
 static volatile sig_atomic_t stopping;
 static sigset_t signals_open;
 
@@ -319,11 +335,6 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 /* The other words of this program, by part. */
 
-/* 4: the session */
-static void serve(const struct ip *client, const char *turned_away);
-static enum state state_of(const struct session *s);
-static void forget_transaction(struct session *s);
-
 /* 6: the message */
 static const char *receive_message(struct session *s);
 
@@ -358,7 +369,7 @@ enum line_kind { GOOD_LINE, LONG_LINE, BARE_LF };
 static void reply(struct session *s, const char *format, ...) FORMAT_AT(2);
 static enum line_kind read_line(struct session *s);
 static void fill(struct session *s);
-static NO_RETURN void end_session(struct session *s, const char *refusal);
+static NO_RETURN void end_session(struct session *s, const char *last_words);
 static double now(void);
 
 /* 10: the log */
@@ -407,15 +418,17 @@ static void forget_transaction(struct session *s)
     s->transaction.recipients = 0;
 }
 
-/* Returns the row of the table for the verb that line begins with, in any
- * case (RFC 5321 2.4), or NULL. */
+/* Is the word of this length the one wanted, in any case?  RFC 5321 2.4 */
+static bool is_word(const char *word, size_t length, const char *wanted)
+{
+    return strlen(wanted) == length && strncasecmp(word, wanted, length) == 0;
+}
+
+/* Returns the row of the table for the verb that line begins with, or NULL. */
 static const struct command *find_command(const char *line)
 {
-    size_t length = strcspn(line, " ");
-
     for (size_t i = 0; i < COMMANDS; i++)
-        if (strlen(commands[i].verb) == length &&
-            strncasecmp(commands[i].verb, line, length) == 0)
+        if (is_word(line, strcspn(line, " "), commands[i].verb))
             return &commands[i];
     return NULL;
 }
@@ -498,7 +511,8 @@ static const char *obey(struct session *s)
     const struct command *command = find_command(s->line);
     const char *arg = s->line + strcspn(s->line, " ");
     const char *colon, *refusal;
-    size_t keyword;
+    bool needs_none, may_have_none;
+    size_t keyword_length;
 
     arg += strspn(arg, " ");
     if (has_stray_octet(s, command))
@@ -506,23 +520,22 @@ static const char *obey(struct session *s)
                "type it again (RFC 5321 2.4)";
     if (command == NULL)
         return "500 5.5.1 No such command: try HELP (RFC 5321 4.2.4)";
-    if (command->run == NULL) {
-        s->line[strcspn(s->line, " ")] = '\0';  /* AUTH: keep it out of logs */
+    if (command->run == NULL)
         return "502 5.5.1 Not offered here: try HELP (RFC 5321 4.2.4)";
-    }
     if ((command->states & IN(state_of(s))) == 0)
         return out_of_order(s, command);
 
     /* RFC 5321 4.1.1: RSET, DATA and QUIT take no argument.  MAIL's begins
      * with FROM: and RCPT's with TO:, as the table says. */
+    needs_none = *command->argument == '\0';
+    may_have_none = needs_none || *command->argument == '[';
     colon = strchr(command->argument, ':');
-    keyword = colon != NULL ? (size_t)(colon + 1 - command->argument) : 0;
-    if ((*arg != '\0' && *command->argument == '\0') ||
-        (*arg == '\0' && strchr("[", *command->argument) == NULL) ||
-        strncasecmp(arg, command->argument, keyword) != 0)
+    keyword_length = colon ? (size_t)(colon + 1 - command->argument) : 0;
+    if ((*arg != '\0' && needs_none) || (*arg == '\0' && !may_have_none) ||
+        strncasecmp(arg, command->argument, keyword_length) != 0)
         refusal = bad_argument(s, command);
     else
-        refusal = command->run(s, arg + keyword);
+        refusal = command->run(s, arg + keyword_length);
 
     if (refusal != NULL && command->run == cmd_rcpt)
         s->transaction.rcpt_refused = true;
@@ -540,8 +553,7 @@ static bool is_http(const struct session *s)
     size_t length = strcspn(s->line, " \t\r\n");
 
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
-        if (strlen(methods[i]) == length &&
-            strncasecmp(methods[i], s->line, length) == 0)
+        if (is_word(s->line, length, methods[i]))
             return true;
     return false;
 }
@@ -570,7 +582,7 @@ static void one_command(struct session *s)
     /* RFC 5321 3.8 forbids us to hang up on a client for a command that is not
      * understood; RFC 5321 7.8 allows it against an attack.  Twenty such
      * commands are no slip. */
-    if (s->blunders >= MAX_BLUNDERS)
+    if (s->blunders >= MAX_BLUNDERS)            /* %s: our name goes there */
         end_session(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
 }
 
@@ -586,9 +598,9 @@ static void name_session(struct session *s)
              (unsigned long)getpid());
 }
 
-/* Serve the client on standard input and output, in a process that is the
- * client's alone: does not return.  turned_away is what to tell a client that
- * can't be served now, or NULL. */
+/* Serve the client on standard input and output, where become_session(), or
+ * inetd, has put the connection.  Does not return.  turned_away is what to
+ * tell a client that can't be served now, or NULL. */
 static void serve(const struct ip *client, const char *turned_away)
 {
     static struct session s;
@@ -622,7 +634,8 @@ static void serve(const struct ip *client, const char *turned_away)
  * --------------------------------------------------------------------- */
 
 /* What EHLO and HELO share.  Returns the refusal, or NULL. */
-static const char *take_client_name(struct session *s, const char *arg)
+static const char *take_client_name(struct session *s, const char *arg,
+                                    bool extended)
 {
     bool literal = *arg == '[';
     const char *end = literal ? parse_address_literal(arg)
@@ -641,6 +654,8 @@ static const char *take_client_name(struct session *s, const char *arg)
     snprintf(s->client_name, sizeof s->client_name, "%.*s",
              (int)(end - arg), arg);
 
+    s->extended = extended;
+
     /* RFC 5321 4.1.4: "exactly as if a RSET command had been issued". */
     forget_transaction(s);
     return NULL;
@@ -648,11 +663,10 @@ static const char *take_client_name(struct session *s, const char *arg)
 
 static const char *cmd_ehlo(struct session *s, const char *arg)
 {
-    const char *refusal = take_client_name(s, arg);
+    const char *refusal = take_client_name(s, arg, true);
 
     if (refusal != NULL)
         return refusal;
-    s->extended = true;
     reply(s, "250-%s greets you", options.name);
     reply(s, "250-SIZE %lld", options.max_message);     /* RFC 1870 */
     reply(s, "250-8BITMIME");                           /* RFC 6152 */
@@ -665,15 +679,12 @@ static const char *cmd_ehlo(struct session *s, const char *arg)
 
 static const char *cmd_helo(struct session *s, const char *arg)
 {
-    const char *refusal = take_client_name(s, arg);
-
-    if (refusal != NULL)
-        return refusal;
-    s->extended = false;
+    const char *refusal = take_client_name(s, arg, false);
 
     /* RFC 5321 3.2: HELO never gets the reply of several lines. */
-    reply(s, "250 %s greets you", options.name);
-    return NULL;
+    if (refusal == NULL)
+        reply(s, "250 %s greets you", options.name);
+    return refusal;
 }
 
 /* What the parameters of MAIL can say.  RFC 5321 4.1.1.11 */
@@ -683,26 +694,13 @@ struct mail_parameters {
     bool utf8;                  /* SMTPUTF8 was given: RFC 6531 */
 };
 
-/* SIZE=digits.  RFC 1870 3: at most 20 of them.  Returns -1 when malformed,
- * and LLONG_MAX for what a long long can't hold: it is over any limit. */
+/* SIZE=digits.  RFC 1870 3: at most 20 of them.  Returns -1 when malformed;
+ * what a long long can't hold is over any limit. */
 static long long parse_size(const char *value, size_t length)
 {
-    long long size = 0;
-
     if (length == 0 || length > 20 || strspn(value, "0123456789") < length)
         return -1;
-    for (size_t i = 0; i < length; i++) {
-        if (size > (LLONG_MAX - 9) / 10)
-            return LLONG_MAX;
-        size = size * 10 + (value[i] - '0');
-    }
-    return size;
-}
-
-/* Is the word of this length the one wanted, in any case?  RFC 5321 2.4 */
-static bool is_word(const char *word, size_t length, const char *wanted)
-{
-    return strlen(wanted) == length && strncasecmp(word, wanted, length) == 0;
+    return strtoll(value, NULL, 10);
 }
 
 /* esmtp-param   = esmtp-keyword ["=" esmtp-value]
@@ -725,26 +723,26 @@ static const char *take_parameter(const char *word, size_t length,
     static const char malformed[] =
         "501 5.5.4 Parameter malformed or repeated (RFC 5321 4.1.1.11)";
     const char *equals = memchr(word, '=', length);
-    size_t key = equals != NULL ? (size_t)(equals - word) : length;
+    size_t key_length = equals != NULL ? (size_t)(equals - word) : length;
     const char *value = equals != NULL ? equals + 1 : word + length;
     size_t value_length = (size_t)(word + length - value);
 
-    if (!is_parameter(word, key, length))
+    if (!is_parameter(word, key_length, length))
         return malformed;
-    if (is_word(word, key, "SIZE")) {
+    if (is_word(word, key_length, "SIZE")) {
         if (found->size >= 0)
             return malformed;
         found->size = parse_size(value, value_length);
         return found->size < 0 ? malformed : NULL;
     }
-    if (is_word(word, key, "BODY")) {
+    if (is_word(word, key_length, "BODY")) {
         /* Both get the same: 8-bit mail is kept as it comes. */
         bool good = !found->body && (is_word(value, value_length, "7BIT") ||
                                      is_word(value, value_length, "8BITMIME"));
         found->body = true;
         return good ? NULL : malformed;
     }
-    if (is_word(word, key, "SMTPUTF8")) {
+    if (is_word(word, key_length, "SMTPUTF8")) {
         bool good = !found->utf8 && equals == NULL;     /* RFC 6531 3.4 */
         found->utf8 = true;
         return good ? NULL : malformed;
@@ -1008,16 +1006,17 @@ static void next_piece(struct session *s, struct piece *piece)
             break;
         fill(s);
     }
-    piece->starts_line = piece->ends_line;      /* as the last one left it */
+    piece->starts_line = piece->ends_line;      /* of the piece before */
     piece->ends_line = false;
     if (lf != NULL)
         length = (size_t)(lf - text);
     used = lf != NULL ? length + 1 : length;
 
     bool cr = length > 0 && text[length - 1] == '\r';
-    if (lf == NULL && cr)
-        used = --length;                        /* its LF may yet come */
-    else if (lf != NULL && (cr || s->line_ending == LF)) {
+    if (lf == NULL && cr) {
+        length--;                               /* its LF may yet come */
+        used--;
+    } else if (lf != NULL && (cr || s->line_ending == LF)) {
         piece->ends_line = true;
         length -= cr;
     }
@@ -1113,9 +1112,12 @@ static const char *receive_message(struct session *s)
 /* ------------------------------------------------------------------------
  * 7. Reading an argument               RFC 5321 4.1.2, 4.1.3
  *
- * One function a rule of the grammar, and the rule above it.  Each is given
- * where to begin, in a string that ends with NUL, and returns where what it
- * describes ends, or NULL where it is not there.
+ * One function a rule of the grammar, and the rule above it.  In the rules,
+ * a / b is one of the two, [ a ] may be left out, *a is any number of a, 1*3a
+ * one to three of them, and %d32 is the octet with that number.
+ *
+ * Each function is given where to begin, in a string that ends with NUL, and
+ * returns where what it describes ends, or NULL where it is not there.
  *
  * 8-bit octets are taken for letters here.  Whether they may be said at all,
  * and whether they are UTF-8, is asked in check_8bit().
@@ -1131,11 +1133,6 @@ static bool is_let_dig(char c)
 {
     return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
            is_8bit(&c, 1);                              /* RFC 6531 3.3 */
-}
-
-static bool is_hex_digit(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
 /* sub-domain = Let-dig [Ldh-str]
@@ -1185,29 +1182,29 @@ static const char *parse_ipv4(const char *p)
  * An IPv4 address at the end counts as two groups. */
 static const char *parse_ipv6(const char *p)
 {
-    int groups = 0;
+    static const char hex[] = "0123456789ABCDEFabcdef";
     bool compressed = strncmp(p, "::", 2) == 0;
+    size_t digits;
+    int groups = 0;
 
     if (compressed)
         p += 2;
-    while (is_hex_digit(*p)) {
+    while ((digits = strspn(p, hex)) > 0) {
         const char *ipv4 = parse_ipv4(p);
-        int digits = 0;
 
         if (ipv4 != NULL) {
             groups += 2;
             p = ipv4;
             break;
         }
-        for (; is_hex_digit(*p); p++)
-            digits++;
         if (digits > 4)
             return NULL;
         groups++;
+        p += digits;
         if (strncmp(p, "::", 2) == 0 && !compressed) {
             compressed = true;
             p += 2;
-        } else if (*p == ':' && is_hex_digit(p[1]))
+        } else if (*p == ':' && strspn(p + 1, hex) > 0)
             p++;
         else
             break;
@@ -1345,8 +1342,9 @@ static bool is_8bit(const char *p, size_t length)
     return false;
 }
 
-/* Is it UTF-8 as RFC 3629 4 has it: no overlong forms, no surrogates, nothing
- * above U+10FFFF? */
+/* Is it UTF-8 as RFC 3629 4 has it?  After E0 and F0 a low octet would be an
+ * overlong form, after ED a high one a surrogate, and after F4 a character
+ * above U+10FFFF. */
 static bool is_utf8(const char *p, size_t length)
 {
     const unsigned char *u = (const unsigned char *)p, *end = u + length;
@@ -1384,6 +1382,10 @@ static bool is_utf8(const char *p, size_t length)
  * all, also when the power fails, and no lock is needed.  With several
  * recipients the one file is linked into each one's tmp; when all have it, it
  * is moved in each.  We are in the mail directory: all paths start there.
+ *
+ * For one message: begin_message(), then append() for each piece, which calls
+ * write_out() when the buffer is full; at the end keep_message(), which calls
+ * deliver().  drop_message() undoes it all, at any time.
  * --------------------------------------------------------------------- */
 
 enum { MAX_FILE_PATH = 2 * MAX_MAILBOX_NAME + 8 };
@@ -1436,7 +1438,6 @@ static int make_mailbox_name(char *name, size_t size, const char *path)
             p++;
         plain[length++] = *p >= 'A' && *p <= 'Z' ? (char)(*p - 'A' + 'a') : *p;
     }
-    name[0] = '\0';
     return escape_name(name, size, plain, length);
 }
 
@@ -1449,7 +1450,9 @@ static bool disk_has(long long octets)
            (double)fs.f_bavail * (double)fs.f_frsize >= (double)octets;
 }
 
-/* Force a file to disk.  Returns -1 and sets errno when that failed. */
+/* Force a file to disk: write() has only handed its octets to the kernel, and
+ * they would be gone with the power.  Returns -1 and sets errno when that
+ * failed. */
 static int make_durable(int fd)
 {
 #ifdef F_FULLFSYNC              /* macOS: its fsync() stops at the drive */
@@ -1459,7 +1462,8 @@ static int make_durable(int fd)
     return fsync(fd);
 }
 
-/* Force the names in a directory to disk; as make_durable(). */
+/* Force the names in a directory to disk; as make_durable().  A file's name is
+ * not in the file but in the directory, which is written by itself. */
 static int make_names_durable(const char *directory)
 {
     int fd = open(directory, O_RDONLY | O_DIRECTORY);
@@ -1566,8 +1570,11 @@ static void append(struct session *s, const char *octets, size_t length)
  * time zone again, and after a chroot() not find it. */
 static void format_date(char *text, size_t size, time_t t)
 {
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri",
+                                    "Sat" };
+    static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                      "Jul", "Aug", "Sep", "Oct", "Nov",
+                                      "Dec" };
     struct tm local, ut;
     int offset;                         /* in minutes */
 
@@ -1581,10 +1588,9 @@ static void format_date(char *text, size_t size, time_t t)
     else
         offset += (local.tm_yday - ut.tm_yday) * 1440;
     snprintf(text, size, "%.3s, %d %.3s %d %02d:%02d:%02d %c%02d%02d",
-             days + 3 * local.tm_wday, local.tm_mday,
-             months + 3 * local.tm_mon, local.tm_year + 1900, local.tm_hour,
-             local.tm_min, local.tm_sec, offset < 0 ? '-' : '+',
-             abs(offset) / 60, abs(offset) % 60);
+             days[local.tm_wday], local.tm_mday, months[local.tm_mon],
+             local.tm_year + 1900, local.tm_hour, local.tm_min, local.tm_sec,
+             offset < 0 ? '-' : '+', abs(offset) / 60, abs(offset) % 60);
 }
 
 /* The trace fields.  RFC 5321 4.4: Return-Path: with the reverse-path, then
@@ -1625,14 +1631,7 @@ static void begin_message(struct session *s)
     char host[100];
     time_t t = time(NULL);
 
-    m->fd = -1;
-    m->error = 0;
-    m->size = 0;
-    m->received = 0;
-    m->in_header = true;
-    m->in_return_path = false;
-    m->foul = false;
-    m->length = 0;
+    *m = (struct message){ .fd = -1, .in_header = true };
 
     /* A long name is cut: that is no fault here. */
     (void)escape_name(host, sizeof host, options.name, strlen(options.name));
@@ -1641,61 +1640,58 @@ static void begin_message(struct session *s)
     write_trace(s, t);
 }
 
-/* Move the whole, durable file from tmp into every recipient's new, or into
- * none.  Returns 0, or the errno of what failed. */
-static int deliver(struct session *s)
+/* Move the whole, durable file from tmp into new, for every recipient.
+ * Returns 0, or the errno of what failed; then drop_message() undoes the rest.
+ *
+ * Two mailboxes may be one directory, by a symbolic link: then the file is
+ * where it should be already. */
+static int deliver(const struct session *s)
 {
-    const struct transaction *t = &s->transaction;
+    const struct recipient *to = s->transaction.forward_path;
+    size_t recipients = s->transaction.recipients;
     const char *file = s->message.file;
     char first[MAX_FILE_PATH], tmp[MAX_FILE_PATH], new[MAX_FILE_PATH];
-    size_t linked = 1, moved = 0, synced = 0;
-    int error = 0;
 
-    file_path(first, t->forward_path[0].mailbox, "tmp", file);
-    for (; error == 0 && linked < t->recipients; linked += error == 0) {
-        const char *mailbox = t->forward_path[linked].mailbox;
-
-        file_path(tmp, mailbox, "tmp", file);
-        /* Two names may be one directory, by a symbolic link: then the file is
-         * there already. */
-        if (make_mailbox(mailbox) == -1 ||
+    file_path(first, to[0].mailbox, "tmp", file);
+    for (size_t i = 1; i < recipients; i++) {
+        file_path(tmp, to[i].mailbox, "tmp", file);
+        if (make_mailbox(to[i].mailbox) == -1 ||
             (link(first, tmp) == -1 && errno != EEXIST))
-            error = errno;
+            return errno;
     }
-    for (; error == 0 && moved < t->recipients; moved += error == 0) {
-        file_path(tmp, t->forward_path[moved].mailbox, "tmp", file);
-        file_path(new, t->forward_path[moved].mailbox, "new", file);
+    for (size_t i = 0; i < recipients; i++) {
+        file_path(tmp, to[i].mailbox, "tmp", file);
+        file_path(new, to[i].mailbox, "new", file);
         if (rename(tmp, new) == -1 &&
             (errno != ENOENT || access(new, F_OK) == -1))
-            error = errno;
+            return errno;
     }
-    for (; error == 0 && synced < t->recipients; synced += error == 0) {
-        file_path(new, t->forward_path[synced].mailbox, "new", "");
+    for (size_t i = 0; i < recipients; i++) {
+        file_path(new, to[i].mailbox, "new", "");
         if (make_names_durable(new) == -1)
-            error = errno;
+            return errno;
     }
-
-    /* RFC 5321 4.1.1.4: no partial failure.  Take it all back. */
-    for (size_t i = 0; error != 0 && i < linked; i++) {
-        file_path(tmp, t->forward_path[i].mailbox,
-                  i < moved ? "new" : "tmp", file);
-        unlink(tmp);
-    }
-    return error;
+    return 0;
 }
 
-/* Throw away a message that is not to be kept. */
+/* Throw away a message that is not to be kept, from wherever it is: there is
+ * no partial failure (RFC 5321 4.1.1.4).  To unlink what is not there does no
+ * harm. */
 static void drop_message(struct session *s)
 {
-    char tmp[MAX_FILE_PATH];
+    const struct transaction *t = &s->transaction;
+    char path[MAX_FILE_PATH];
 
     if (s->message.fd == -1)
-        return;
+        return;                 /* no file has been made */
     close(s->message.fd);
     s->message.fd = -1;
-    file_path(tmp, s->transaction.forward_path[0].mailbox, "tmp",
-              s->message.file);
-    unlink(tmp);
+    for (size_t i = 0; i < t->recipients; i++) {
+        file_path(path, t->forward_path[i].mailbox, "tmp", s->message.file);
+        unlink(path);
+        file_path(path, t->forward_path[i].mailbox, "new", s->message.file);
+        unlink(path);
+    }
 }
 
 /* Judge the message whose end has come, and keep it.  Returns NULL when it is
@@ -1876,8 +1872,10 @@ static void reply(struct session *s, const char *format, ...)
 
     if (options.verbose)
         log_dialogue(s, "S", line, length);
-    if (*line == '4' || *line == '5')
-        log_line(s, "refused: %s [after: %s]", line, s->line);
+    if (*line == '4' || *line == '5')       /* AUTH's line holds a password */
+        log_line(s, "refused: %s [after: %.*s]", line,
+                 is_word(s->line, strcspn(s->line, " "), "AUTH") ? 4 : INT_MAX,
+                 s->line);
     s->blunders += is_blunder(line);
 
     memcpy(line + length, "\r\n", 2);
@@ -2029,15 +2027,8 @@ static void end_session(struct session *s, const char *last_words)
         _exit(EX_OK);
     s->ended = true;
     drop_message(s);
-    if (last_words != NULL) {
-        const char *mark = strstr(last_words, "%s");
-
-        if (mark == NULL)
-            reply(s, "%s", last_words);
-        else
-            reply(s, "%.*s%s%s", (int)(mark - last_words), last_words,
-                  options.name, mark + 2);
-    }
+    if (last_words != NULL)
+        reply(s, last_words, options.name);
     flush(s);
     ip_literal(who, sizeof who, &s->client);
     log_line(s, "end client=%s", s->client.known ? who : "unknown");
@@ -2136,37 +2127,29 @@ struct server {
 
 static struct ip ip_of(const struct sockaddr_storage *address)
 {
-    static const unsigned char mapped[12] = { [10] = 0xFF, [11] = 0xFF };
-    struct ip ip = { .known = false };
+    struct ip ip = { .known = true };
 
-    if (address->ss_family == AF_INET6) {
+    if (address->ss_family == AF_INET6)
         ip.address = ((const struct sockaddr_in6 *)address)->sin6_addr;
-        ip.known = true;
-    } else if (address->ss_family == AF_INET) {
+    else if (address->ss_family == AF_INET) {
         const struct sockaddr_in *in = (const struct sockaddr_in *)address;
 
-        memcpy(ip.address.s6_addr, mapped, sizeof mapped);
+        ip.address.s6_addr[10] = ip.address.s6_addr[11] = 0xFF;
         memcpy(ip.address.s6_addr + 12, &in->sin_addr, 4);
-        ip.known = true;
-    }
+    } else
+        ip.known = false;
     return ip;
 }
 
 /* As ip_of(), from text such as 192.0.2.1 or 2001:db8::1. */
 static struct ip ip_from_text(const char *text)
 {
-    struct sockaddr_storage address;
+    struct ip ip = { .known = true };
 
-    memset(&address, 0, sizeof address);
-    if (inet_pton(AF_INET, text,
-                  &((struct sockaddr_in *)&address)->sin_addr) == 1)
-        address.ss_family = AF_INET;
-    else if (inet_pton(AF_INET6, text,
-                       &((struct sockaddr_in6 *)&address)->sin6_addr) == 1)
-        address.ss_family = AF_INET6;
-    else
-        address.ss_family = AF_UNSPEC;
-    return ip_of(&address);
+    ip.address.s6_addr[10] = ip.address.s6_addr[11] = 0xFF;
+    if (inet_pton(AF_INET, text, ip.address.s6_addr + 12) != 1)
+        ip.known = inet_pton(AF_INET6, text, &ip.address) == 1;
+    return ip;
 }
 
 static bool same_ip(const struct ip *a, const struct ip *b)
@@ -2201,19 +2184,18 @@ static bool is_loopback(const struct ip *ip)
 static bool is_our_literal(const char *literal)
 {
     bool v6 = strncasecmp(literal, "[IPv6:", 6) == 0;
-    char text[INET6_ADDRSTRLEN + 1] = "";
+    char text[INET6_ADDRSTRLEN + 1], *to = text;
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     struct ip theirs, ours;
-    unsigned part[4];
 
-    if (v6)
-        snprintf(text, sizeof text, "%.*s", (int)strcspn(literal + 6, "]"),
-                 literal + 6);
-    else if (sscanf(literal, "[%u.%u.%u.%u]", &part[0], &part[1], &part[2],
-                    &part[3]) == 4)     /* inet_pton() takes no [127.0.0.001] */
-        snprintf(text, sizeof text, "%u.%u.%u.%u", part[0], part[1], part[2],
-                 part[3]);
+    /* [127.0.0.001] is [127.0.0.1], but not to inet_pton(). */
+    for (const char *p = literal + (v6 ? 6 : 1); *p != ']' && *p != '\0' &&
+         to < text + INET6_ADDRSTRLEN; p++)
+        if (*p != '0' || !is_digit(p[1]) || (to > text && to[-1] != '.'))
+            *to++ = *p;
+    *to = '\0';
+
     memset(&address, 0, sizeof address);
     if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == -1)
         return false;
@@ -2564,47 +2546,35 @@ static void choose_log(void)
     }
 }
 
-static void on_stop(int signal_number)
+static void on_signal(int number)
 {
-    (void)signal_number;
-    stopping = 1;
-}
-
-static void on_child(int signal_number)
-{
-    (void)signal_number;        /* it has ended pselect(): that is all */
-}
-
-static void handle(int number, void (*what)(int))
-{
-    struct sigaction action;
-
-    memset(&action, 0, sizeof action);
-    sigemptyset(&action.sa_mask);
-    action.sa_handler = what;
-    sigaction(number, &action, NULL);
+    if (number != SIGCHLD)      /* that one only has to end pselect() */
+        stopping = 1;
 }
 
 /* Block the signals that matter, but in pselect().  SIGPIPE and SIGXFSZ are
  * ignored: write() then says EPIPE or EFBIG, and that is dealt with. */
 static void set_up_signals(void)
 {
+    static const int handled[] = { SIGCHLD, SIGTERM, SIGINT };
+    struct sigaction action;
     sigset_t blocked;
 
-    handle(SIGPIPE, SIG_IGN);
-    handle(SIGXFSZ, SIG_IGN);
-    handle(SIGCHLD, on_child);
-    handle(SIGTERM, on_stop);
-    handle(SIGINT, on_stop);
+    memset(&action, 0, sizeof action);
+    sigemptyset(&action.sa_mask);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
 
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGCHLD);
-    sigaddset(&blocked, SIGTERM);
-    sigaddset(&blocked, SIGINT);
-    sigprocmask(SIG_BLOCK, &blocked, &signals_open);
-    sigdelset(&signals_open, SIGCHLD);
-    sigdelset(&signals_open, SIGTERM);
-    sigdelset(&signals_open, SIGINT);
+    action.sa_handler = on_signal;
+    sigprocmask(SIG_BLOCK, NULL, &signals_open);
+    blocked = signals_open;
+    for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++) {
+        sigaction(handled[i], &action, NULL);
+        sigaddset(&blocked, handled[i]);
+        sigdelset(&signals_open, handled[i]);
+    }
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
 /* The user that -u names, or NULL without -u. */

@@ -250,9 +250,13 @@ begun() {
     serve -t 1
     begun 150000 >input
     py "$PORT" <<'END'
-import socket, struct, sys
+import glob, socket, struct, sys, time
 s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 s.sendall(open("input", "rb").read())
+# Not before a file has been begun: a reset takes unread input with it.
+end = time.monotonic() + 10
+while not glob.glob("mail/bob/tmp/*") and time.monotonic() < end:
+    time.sleep(0.01)
 # Closed so, it sends a reset.
 s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 END

@@ -174,7 +174,7 @@ third.ends()
 two[0].says("QUIT", "221 ")
 two[0].ends()
 two[0].leaves()
-time.sleep(0.2)
+time.sleep(0.5)                         # that end takes a moment
 served()
 END
 }
@@ -206,6 +206,7 @@ no_mail() { [ -z "$(find "mail/$1" -type f)" ]; }
     clients <<'END'
 served()
 count = lambda: len(os.listdir(f"/proc/{server}/fd"))
+time.sleep(0.5)                         # that one's end takes a moment
 before = count()
 kept = Client()
 kept.hears("220 ")
