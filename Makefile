@@ -59,6 +59,30 @@ exercise: smtpd
 mutants:
 	@tests/mutate $(NAME)
 
+# fuzz: throw at the server what no client would send, SECONDS (60) long
+fuzz:
+	@tests/fuzz/run $(SECONDS)
+
+# faults: fail each system call in its turn, and die at each (needs strace)
+faults: smtpd
+	@python3 tests/faults.py ./smtpd
+
+# stress: a thousand sessions, floods, slow clients, 25 MB messages
+stress: smtpd
+	@ulimit -n 4096 2>/dev/null; python3 tests/stress.py ./smtpd
+
+# prove: have Frama-C look for possible run-time errors in what reads input
+prove:
+	@tests/prove
+
+# portable: build with each compiler there is, for other machines too
+portable:
+	@tests/portable
+
+# bench: measure speed and memory beside a bare server's
+bench: smtpd
+	@tests/bench/run
+
 # install: put smtpd into $(DESTDIR)$(PREFIX)/bin
 install: smtpd
 	mkdir -p '$(DESTDIR)$(PREFIX)/bin'
@@ -72,4 +96,5 @@ clean:
 help:
 	@sed -n 's/^# \([a-z]*\): /make \1:  /p' Makefile
 
-.PHONY: all run test check exercise mutants install clean help
+.PHONY: all run test check exercise mutants fuzz faults stress prove portable \
+	bench install clean help
