@@ -1,0 +1,321 @@
+/* prove - gives smtpd's functions every input there is, up to a length, for
+ * Frama-C's Eva, which finds whether any of it can lead to a run-time error.
+ *
+ * Each prove_ function is one run of Eva, which tests/prove starts; this is
+ * never compiled to be run.  smtpd-part.c is smtpd.c, as tests/prove copies
+ * it, with buffers of some octets, not of thousands.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+#include "__fc_builtin.h"
+
+#ifndef LENGTH
+#define LENGTH 40               /* octets of the strings */
+#endif
+
+int Frama_C_interval_split(int least, int most);
+
+/* A string of any octets, NUL too: so of any length up to LENGTH. */
+static char text[LENGTH + 1];
+
+static const char *any_string(void)
+{
+    Frama_C_make_unknown(text, LENGTH);
+    text[LENGTH] = '\0';
+    return text;
+}
+
+/* What kind of octet is it?  To the parsers these say: no for NUL, yes or no
+ * for the rest.  The string may be another one afterwards: so Eva need not
+ * remember what it has read.  prove_octets shows that they do say so. */
+/*@ assigns \result \from c; assigns text[0 .. LENGTH - 1] \from \nothing;
+    ensures \result == 0 || \result == 1; ensures c == 0 ==> \result == 0; */
+static _Bool is_let_dig(char c);
+/*@ assigns \result \from c; assigns text[0 .. LENGTH - 1] \from \nothing;
+    ensures \result == 0 || \result == 1; ensures c == 0 ==> \result == 0; */
+static _Bool is_atext(char c);
+/*@ assigns \result \from c; assigns text[0 .. LENGTH - 1] \from \nothing;
+    ensures \result == 0 || \result == 1; ensures c == 0 ==> \result == 0; */
+static _Bool is_digit(char c);
+/*@ requires \valid_read(p + (0 .. length - 1));
+    assigns \result \from *p; assigns text[0 .. LENGTH - 1] \from \nothing;
+    ensures \result == 0 || \result == 1; */
+static _Bool is_8bit(const char *p, size_t length);
+
+#ifdef PARSED
+/* make_mailbox_name() is called only for what parse_path() has taken: so here
+ * this finds the end of a local-part, wherever, and never says NULL. */
+/*@ assigns \result \from p; ensures text < (char *)\result <= text + LENGTH; */
+static const char *parse_local_part(const char *p);
+#endif
+
+/* Is it this word?  It may look at all of it, and prove_word shows that it looks
+ * at no more. */
+/*@ requires \valid_read(word + (0 .. length - 1)); assigns \result \from *word;
+    ensures \result == 0 || \result == 1; */
+static _Bool is_word(const char *word, size_t length, const char *wanted);
+
+/* A session neither waits, nor logs, nor goes on after its end. */
+struct session;
+/*@ assigns \result \from \nothing; ensures \result == 0 || \result == 1; */
+static _Bool wait_for(struct session *s, _Bool writing, double deadline);
+/*@ assigns \nothing; */
+static void log_line(const struct session *s, const char *format, ...);
+/*@ assigns \nothing; ensures \false; exits \true; */
+static void end_session(struct session *s, const char *last_words);
+
+/* An alarm if p is not valid. */
+static void touch(const char *p)
+{
+    volatile char octet = *p;
+}
+
+/* Some functions of the C library, so that Eva knows one result at a time. */
+
+static void *exact_memchr(const void *octets, int c, size_t length)
+{
+    const char *p = octets;
+
+    for (size_t i = 0; i < length; i++) {
+        touch(p + i);
+        if (c != '\r' && c != '\0' && p[i] == (char)c)
+            return (char *)p + i;
+    }
+    /* Where a CR or NUL stands, nobody asks; only whether. */
+    return (c == '\r' || c == '\0') && Frama_C_interval(0, 1) ? (char *)p : NULL;
+}
+
+static int exact_strncasecmp(const char *a, const char *b, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (a[i] != b[i] && !(b[i] >= 'a' && b[i] <= 'z' &&
+                              a[i] == b[i] - 'a' + 'A') &&
+            !(b[i] >= 'A' && b[i] <= 'Z' && a[i] == b[i] - 'A' + 'a'))
+            return 1;
+        if (a[i] == '\0')
+            break;
+    }
+    return 0;
+}
+
+static int exact_strncmp(const char *a, const char *b, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (a[i] != b[i])
+            return 1;
+        if (a[i] == '\0')
+            break;
+    }
+    return 0;
+}
+
+/* accept is " ", or digits, or digits and letters: hexadecimal ones. */
+static size_t exact_strspn(const char *s, const char *accept)
+{
+    const bool digits = accept[1] != '\0', letters = digits && accept[10] != '\0';
+    size_t n = 0;
+
+    while (digits ? (s[n] >= '0' && s[n] <= '9') ||
+                        (letters && ((s[n] >= 'A' && s[n] <= 'F') ||
+                                     (s[n] >= 'a' && s[n] <= 'f')))
+                  : s[n] == ' ')
+        n++;
+    return n;
+}
+
+/* As escape_name() uses it: "%c" gives one octet, "%%%02X" three. */
+static int exact_snprintf(char *to, size_t size, const char *format, ...)
+{
+    int length = format[1] == 'c' ? 1 : 3;
+
+    Frama_C_make_unknown(to, size);
+    return length;
+}
+
+static ssize_t any_read(int fd, void *octets, size_t size)
+{
+    int n = Frama_C_interval_split(-1, (int)size);
+
+    if (n > 0)
+        Frama_C_make_unknown(octets, (size_t)n);
+    return n;
+}
+
+#define IN6_IS_ADDR_V4MAPPED(a) ((a)->s6_addr[10] == 0xFF)
+#define IN6_IS_ADDR_LOOPBACK(a) ((a)->s6_addr[15] == 1)
+extern int sigpending(sigset_t *set);
+#define memchr exact_memchr
+#define strncmp exact_strncmp
+#define strncasecmp exact_strncasecmp
+#define strspn exact_strspn
+#define snprintf exact_snprintf
+#define read any_read
+#define main smtpd_main
+#include "smtpd-part.c"
+
+void prove_octets(void)
+{
+    char c = (char)Frama_C_interval_split(CHAR_MIN, CHAR_MAX);
+
+    is_let_dig(c);
+    is_atext(c);
+    is_digit(c);
+    is_8bit(text, 1);
+}
+
+void prove_reverse_path(void)
+{
+    const char *mailbox = NULL;
+    const char *end = parse_reverse_path(any_string(), &mailbox);
+
+    if (end != NULL) {
+        touch(end);
+        touch(mailbox);
+    }
+}
+
+void prove_forward_path(void)
+{
+    const char *mailbox = NULL;
+    const char *end = parse_forward_path(any_string(), &mailbox);
+
+    if (end != NULL) {
+        touch(end);
+        touch(mailbox);
+    }
+}
+
+void prove_domain(void)
+{
+    const char *end = parse_domain(any_string());
+
+    if (end != NULL)
+        touch(end);
+}
+
+void prove_local_part(void)
+{
+    const char *end = parse_local_part(any_string());
+
+    if (end != NULL)
+        touch(end);
+}
+
+void prove_ipv4(void)
+{
+    const char *end = parse_ipv4(any_string());
+
+    if (end != NULL)
+        touch(end);
+}
+
+void prove_address_literal(void)
+{
+    const char *end = parse_address_literal(any_string());
+
+    if (end != NULL)
+        touch(end);
+}
+
+void prove_size(void)
+{
+    long long size;
+
+    any_string();
+    size = parse_size(text, (size_t)Frama_C_interval_split(0, LENGTH));
+    //@ assert size >= -1;
+}
+
+void prove_parameter(void)
+{
+    struct mail_parameters found;
+
+    any_string();
+    found.size = Frama_C_long_long_interval(-1, LLONG_MAX);
+    found.body = Frama_C_interval(0, 1);
+    found.utf8 = Frama_C_interval(0, 1);
+    take_parameter(text, (size_t)Frama_C_interval_split(1, LENGTH), &found);
+}
+
+void prove_word(void)
+{
+    const size_t length = (size_t)Frama_C_interval_split(0, LENGTH);
+
+    any_string();
+    is_word(text, length, "BODY");
+    any_string();
+    is_word(text, length, "8BITMIME");
+    any_string();
+    is_word(text, length, "Return-Path");
+}
+
+void prove_utf8(void)
+{
+    any_string();
+    is_utf8(text, (size_t)Frama_C_interval_split(0, LENGTH));
+}
+
+/* Into a buffer that may be too small for it. */
+void prove_escape_name(void)
+{
+    char name[50];
+
+    any_string();
+    escape_name(name, sizeof name, text,
+                (size_t)Frama_C_interval_split(0, LENGTH));
+}
+
+void prove_mailbox_name(void)
+{
+    char name[MAX_MAILBOX_NAME + 1];
+
+    any_string();
+    make_mailbox_name(name, sizeof name, text);
+}
+
+/* Take a piece from the input, with what of it is there already anywhere in
+ * the buffer. */
+void prove_next_piece(void)
+{
+    static struct session s;
+    struct piece piece;
+
+    s.in_end = (size_t)Frama_C_interval_split(0, BUFFER);
+    s.in_start = (size_t)Frama_C_interval_split(0, BUFFER);
+    if (s.in_start > s.in_end)
+        return;
+    Frama_C_make_unknown(s.in, BUFFER);
+    s.in_data = true;
+    s.line_ending = Frama_C_interval_split(0, 1) ? CRLF : LF;
+    piece.ends_line = Frama_C_interval(0, 1);
+
+    next_piece(&s, &piece);
+    for (size_t i = 0; i < piece.length; i++)
+        touch(piece.text + i);
+    //@ assert s.in_start <= s.in_end <= BUFFER;
+}
+
+/* Look at a piece, in whatever state those before it have left. */
+void prove_piece(void)
+{
+    struct message m;
+    struct piece piece;
+
+    Frama_C_make_unknown(text, LENGTH);
+    piece.text = text;
+    piece.length = (size_t)Frama_C_interval_split(0, LENGTH);
+    piece.starts_line = Frama_C_interval(0, 1);
+    piece.ends_line = Frama_C_interval(0, 1);
+    m.in_header = Frama_C_interval(0, 1);
+    m.in_return_path = Frama_C_interval(0, 1);
+    m.received = Frama_C_interval(0, INT_MAX);
+    if (!undo_dot(&piece))
+        keep_header(&m, &piece);
+    for (size_t i = 0; i < piece.length; i++)
+        touch(piece.text + i);
+}
