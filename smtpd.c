@@ -2588,6 +2588,8 @@ static const struct passwd *find_user(void)
         die(EX_NOPERM, "-u %s: start as root, or leave out -u", options.user);
     if ((user = getpwnam(options.user)) == NULL)
         die(EX_USAGE, "-u: there is no user '%s'", options.user);
+    if (user->pw_uid == 0)
+        die(EX_USAGE, "-u: %s is root: name another user", options.user);
     return user;
 }
 
@@ -2610,10 +2612,10 @@ static void enter_mail_dir(const struct passwd *user)
 static void become_user(const struct passwd *user)
 {
     if (initgroups(options.user, user->pw_gid) == -1 || chroot(".") == -1 ||
-        setgid(user->pw_gid) == -1 || setuid(user->pw_uid) == -1)
-        die(EX_NOPERM, "-u %s: %s", options.user, strerror(errno));
-    if (setuid(0) == 0)
-        die(EX_USAGE, "-u: %s is root: name another user", options.user);
+        setgid(user->pw_gid) == -1 || setuid(user->pw_uid) == -1 ||
+        setuid(0) == 0)         /* there must be no way back */
+        die(EX_NOPERM, "-u %s: can't become this user for good: %s",
+            options.user, strerror(errno));
 }
 
 /* Remove from one mailbox's tmp what no writer can still be at work on. */

@@ -50,7 +50,7 @@ static _Bool is_8bit(const char *p, size_t length);
 #ifdef PARSED
 /* make_mailbox_name() is called only for what parse_path() has taken: so here
  * this finds the end of a local-part, wherever, and never says NULL. */
-/*@ assigns \result \from p; ensures text < (char *)\result <= text + LENGTH; */
+/*@ assigns \result \from p; ensures \subset(\result, p + (1 .. LENGTH)); */
 static const char *parse_local_part(const char *p);
 #endif
 
