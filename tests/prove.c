@@ -251,16 +251,19 @@ void prove_word(void)
     is_word(text, length, "Return-Path");
 }
 
+/* At the end of the array, and no NUL after it. */
 void prove_utf8(void)
 {
-    any_string();
-    is_utf8(text, (size_t)Frama_C_interval_split(0, LENGTH));
+    const size_t length = (size_t)Frama_C_interval_split(0, LENGTH);
+
+    Frama_C_make_unknown(text, sizeof text);
+    is_utf8(text + sizeof text - length, length);
 }
 
 /* Into a buffer that may be too small for it. */
 void prove_escape_name(void)
 {
-    char name[50];
+    char name[20];
 
     any_string();
     escape_name(name, sizeof name, text,
