@@ -113,7 +113,7 @@ as_nobody() {
 
 @test "-l: an address which is not ours gets one line and exit 69" {
     # RFC 5737 keeps this address for documents: no machine has it.
-    cannot 69 "192.0.2.1 assign" timeout 5 "$SMTPD" -l 192.0.2.1 -p 0
+    cannot 69 "192.0.2.1 another address" timeout 5 "$SMTPD" -l 192.0.2.1 -p 0
 }
 
 @test "-p: a port that only root may bind gets one line and exit 77" {
