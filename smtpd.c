@@ -178,7 +178,7 @@ struct message {
     int fd;                     /* the file in tmp, or -1 */
     int error;                  /* errno of what went wrong with it, or 0 */
     long long size;             /* octets as RFC 1870 5 counts them */
-    int received;               /* how many Received: fields it had */
+    unsigned received;          /* how many Received: fields it had */
     bool in_header;             /* its header section has not ended yet */
     bool in_return_path;        /* in a Return-Path: field, left out */
     bool foul;                  /* a bare CR, a bare LF or a NUL was seen */
@@ -351,7 +351,7 @@ static bool is_let_dig(char c);
 /* 8: keeping the mail */
 static bool disk_has(long long octets);
 static bool is_directory(const char *path);
-static int make_mailbox_name(char *name, size_t size, const char *local_part);
+static int make_mailbox_name(char *name, size_t size, const char *path);
 static void begin_message(struct session *s);
 static void append(struct session *s, const char *octets, size_t length);
 static const char *keep_message(struct session *s);

@@ -54,8 +54,8 @@ static _Bool is_8bit(const char *p, size_t length);
 static const char *parse_local_part(const char *p);
 #endif
 
-/* Is it this word?  It may look at all of it, and prove_word shows that it looks
- * at no more. */
+/* Is it this word?  It may look at all of it, and prove_word shows that it
+ * looks at no more. */
 /*@ requires \valid_read(word + (0 .. length - 1)); assigns \result \from *word;
     ensures \result == 0 || \result == 1; */
 static _Bool is_word(const char *word, size_t length, const char *wanted);
@@ -87,7 +87,9 @@ static void *exact_memchr(const void *octets, int c, size_t length)
             return (char *)p + i;
     }
     /* Where a CR or NUL stands, nobody asks; only whether. */
-    return (c == '\r' || c == '\0') && Frama_C_interval(0, 1) ? (char *)p : NULL;
+    if ((c == '\r' || c == '\0') && Frama_C_interval(0, 1))
+        return (char *)p;
+    return NULL;
 }
 
 static int exact_strncasecmp(const char *a, const char *b, size_t length)
