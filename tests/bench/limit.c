@@ -12,7 +12,6 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +121,6 @@ int main(int argc, char **argv)
     mkdir("bob", 0700);
     mkdir("bob/tmp", 0700);
     mkdir("bob/new", 0700);
-    signal(SIGCHLD, SIG_IGN);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bind(listener, (struct sockaddr *)&address, length) == -1 ||
         listen(listener, SOMAXCONN) == -1 ||
@@ -139,6 +137,8 @@ int main(int argc, char **argv)
             session();
         }
         close(connection);
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
     }
     return 71;
 }
