@@ -248,7 +248,7 @@ static void play(struct session *s, bool data, bool lf)
 
 static void check_data(const struct run *r, const uint8_t *p, size_t n, bool lf)
 {
-    static char want[ROOM];
+    static char want[ROOM + 1];
     long length = reference(p, n, lf, want);
     const char *body = r->mail;
 
@@ -264,8 +264,8 @@ static void check_data(const struct run *r, const uint8_t *p, size_t n, bool lf)
         return;                         /* too many Received: fields */
     for (int lines = 0; lines < 5; body++)      /* past our own fields */
         lines += *body == '\n';
-    if (memmem(want, (size_t)length, "eturn-", 6) != NULL ||
-        memmem(want, (size_t)length, "ETURN-", 6) != NULL)
+    want[length] = '\0';
+    if (strcasestr(want, "Return-Path") != NULL)
         return;                         /* a field may have been left out */
     check(r->mail + r->mail_length - body == length &&
           memcmp(body, want, (size_t)length) == 0, "stored is not as sent");
