@@ -1,10 +1,12 @@
 /*
  * smtpd - an SMTP server to learn from, in one file.
  *
- * It receives mail and keeps it in Maildirs, as RFC 5321 says a server must.
- * Nothing here sends mail on.  Each rule of the RFC is cited at the line that
- * obeys it, always in this form: RFC 5321 4.1.4.  The same words stand in the
- * refusals that a client is sent and in the names of the tests, so that
+ * It receives mail, as RFC 5321 says a server must, and keeps it in Maildirs:
+ * a directory for each user, a file for each message.  It sends no mail on.
+ *
+ * Each rule of the RFC is cited at the line that obeys it, always in this
+ * form: RFC 5321 4.1.4.  The same words stand in the refusals that a client is
+ * sent and in the names of the tests, so that
  *
  *     grep -rn 'RFC 5321 4.1.4' .
  *
@@ -91,7 +93,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef PIPE_BUF                /* POSIX: left out where it is not fixed */
+/* For flush().  POSIX: left out where it is not the same everywhere. */
+#ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 
@@ -100,8 +103,8 @@
 /* ------------------------------------------------------------------------
  * 1. Limits                            RFC 5321 4.5.3.1, 4.5.3.2, 6.3, 7.8
  *
- * Every number that bounds what a client may do.  All buffers have one of
- * these sizes: nothing that a client sends ever sizes an allocation.
+ * The numbers that bound what a client may do.  Nothing that a client sends
+ * ever sizes an allocation.
  * --------------------------------------------------------------------- */
 
 enum {
@@ -110,7 +113,8 @@ enum {
     MAX_COMMAND_LINE = 1024,
 
     MAX_REPLY_LINE = 512,       /* RFC 5321 4.5.3.1.5: with its CRLF */
-    MAX_TEXT_LINE = 1000,       /* RFC 5321 4.5.3.1.6: we take any length */
+    MAX_TEXT_LINE = 1000,       /* RFC 5321 4.5.3.1.6: so much at least; we
+                                   take any length */
     MAX_DOMAIN = 255,           /* RFC 5321 4.5.3.1.2 */
     MAX_PATH = 256,             /* RFC 5321 4.5.3.1.3: an address, with its
                                    < and >; not the path of a file */
@@ -125,7 +129,7 @@ enum {
     MAX_MAILBOX_NAME = 255,
 
     /* RFC 5321 7.8 lets a server defend itself against attacks. */
-    MAX_BLUNDERS = 20,          /* commands not understood, in one session */
+    MAX_BLUNDERS = 20,          /* in one session: see is_blunder() */
     MIN_RATE = 500,             /* octets a second that mail data arrives at */
     MIN_DISK = 65536,           /* octets free, or no message is begun */
     STOP_SECONDS = 30,          /* to finish a message when the server stops */
@@ -133,13 +137,15 @@ enum {
 
     OLD_TMP_HOURS = 36,         /* after this a file in tmp has no writer */
     MAX_SESSIONS = 10000,       /* the most that -c and -k can be set to */
-    MAX_REFUSALS = 32,          /* processes that only say 421, beside -c */
+    MAX_REFUSALS = 32,          /* processes that only say 421, on top of -c */
     MAX_DOMAINS = 64,           /* -d options */
     MAX_LISTENERS = 16,         /* -l options */
 
     BUFFER = 65536,             /* octets read or written at one time */
     MAX_REPLIES = 8192,         /* octets of replies held before a flush */
-    MAX_LOG_TEXT = 1600         /* octets of one log line, before escaping */
+    MAX_LOG_PREFIX = 128,       /* octets that a line of the log begins with */
+    MAX_LOG_TEXT = 1600,        /* octets of one event, unescaped */
+    MAX_LOG_LINE = 2048         /* octets of one line of the log, escaped */
 };
 
 /* ------------------------------------------------------------------------
@@ -168,9 +174,9 @@ struct transaction {
     char reverse_path[MAX_PATH + 1];        /* "" is the null one, <> */
 };
 
-/* The message that is arriving.  What does not fit in the mail data buffer,
- * text[] in the session, is written to a file in the tmp of its first
- * recipient. */
+/* The message that is arriving.  Its mail data is collected in the session's
+ * text[]; when that is full, and at the end, it is written to a file in the
+ * tmp of the first recipient. */
 struct message {
     char id[64];                /* in the 250, the log, Received: and the file
                                    name, so that one finds the others */
@@ -185,17 +191,22 @@ struct message {
     size_t length;              /* octets in text[] */
 };
 
-/* An IP address; IPv4 is kept in IPv4-mapped form, so one type does. */
+/* An IP address.  IPv4 is kept in IPv4-mapped form, 192.0.2.1 as
+ * ::ffff:192.0.2.1, so one type does. */
 struct ip {
     bool known;
     struct in6_addr address;
 };
 
+/* Room for one as text, such as [IPv6:2001:db8::1]. */
+enum { MAX_LITERAL = INET6_ADDRSTRLEN + 8 };
+
 /* How the client ends its lines: fixed by its first line, for good.  LF is for
  * people who type into nc: see settle_line_ending(). */
 enum line_ending { NOT_SEEN, CRLF, LF };
 
-/* One connection, from the greeting to the goodbye. */
+/* One connection, from the greeting to the goodbye.  Times are in seconds, on
+ * the clock of now(). */
 struct session {
     char id[48];                /* names the session in the log */
     struct ip client;           /* whom we talk to, where that is known */
@@ -216,10 +227,10 @@ struct session {
     struct message message;
     size_t line_length;
     char line[MAX_COMMAND_LINE + 1];        /* the command, NUL-terminated */
-    char refusal[MAX_REPLY_LINE];           /* one made from the table */
+    char refusal[MAX_REPLY_LINE];           /* the 501 of bad_argument() */
 
-    /* The large buffers come last, and their order is not by chance: of what
-     * an idle session has not used, its process owns no memory. */
+    /* The large buffers come last.  A process is given a page of memory when
+     * it first writes to it, and of these few are ever filled. */
     size_t in_start, in_end, out_sent, out_length;
     char in[BUFFER];                        /* octets read, not yet used */
     struct transaction transaction;
@@ -248,10 +259,11 @@ static struct {
     .max_sessions = 256, .max_per_client = 128, .timeout = 300,
 };
 
-/* Set by SIGTERM and SIGINT.  Signals are held back all the time but in
- * pselect(), which sleeps until there is input (or a time is over) and lets
- * signals in under the mask below while it sleeps.  So they come where we
- * wait, and can disturb nothing else. */
+/* Set by SIGTERM and SIGINT, of the one type that a signal handler may safely
+ * set.  Signals are held back all the time but in pselect(), which sleeps
+ * until there is input (or a time is over) and, while it sleeps, lets in those
+ * that signals_open does not hold.  So they come where we wait, and can
+ * disturb nothing else. */
 static volatile sig_atomic_t stopping;
 static sigset_t signals_open;
 
@@ -262,15 +274,17 @@ static sigset_t signals_open;
  * Dispatch, the 503 and 501 replies, HELP and -h are all made from it.
  * --------------------------------------------------------------------- */
 
-/* Does what one verb asks.  arg is what follows the verb and, for MAIL and
- * RCPT, the colon; "" if nothing does.  Order has been checked.  Returns NULL,
- * having replied, or the refusal. */
+/* The type of a function that does what one verb asks.  arg is what follows
+ * the verb and, for MAIL and RCPT, the colon; "" if nothing does.  That the
+ * verb may be said now has been checked.  Returns NULL, having replied, or the
+ * refusal. */
 typedef const char *handler(struct session *s, const char *arg);
 
 static handler cmd_ehlo, cmd_helo, cmd_mail, cmd_rcpt, cmd_data, cmd_rset,
     cmd_noop, cmd_quit, cmd_vrfy, cmd_help;
 
-/* Where a session stands.  See state_of(). */
+/* Where a session stands: see state_of().  IN() makes a bit of a state, so
+ * that a number can hold a set of them. */
 enum state { START, GREETED, MAIL_GIVEN, ALL_REFUSED, RCPT_GIVEN };
 
 #define IN(state) (1u << (state))
@@ -281,7 +295,8 @@ struct command {
     const char *verb;
     handler *run;               /* NULL: known, but not offered */
     unsigned states;            /* when it may be said: RFC 5321 4.1.4 */
-    const char *argument;       /* "" none, "[...]" may, else must have one */
+    const char *argument;       /* "" none; "[...]" may; else must have one,
+                                   and FROM: and TO: are typed as they are */
     const char *bad_argument;   /* enhanced code of a 501: RFC 3463 */
     const char *section;
     const char *meaning;
@@ -333,7 +348,8 @@ static const struct command commands[] = {
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
-/* The other words of this program, by part. */
+/* The functions that are used above the place where they are defined, by
+ * part. */
 
 /* 6: the message */
 static const char *receive_message(struct session *s);
@@ -480,7 +496,7 @@ static const char *path_end(const char *p)
 /* Is there an octet in the line that no command may hold?  Commands are ASCII
  * (RFC 5321 2.4) without control characters (RFC 5321 4.1.2).  8-bit octets
  * may stand where a mailbox can: in the path of MAIL and RCPT (RFC 6531 3.2),
- * and after VRFY (RFC 6531 3.7.4.2). */
+ * and after VRFY (RFC 6531 3.7.4.2): that part of the line is from..to. */
 static bool has_stray_octet(const struct session *s,
                             const struct command *command)
 {
@@ -537,6 +553,7 @@ static const char *obey(struct session *s)
     else
         refusal = command->run(s, arg + keyword_length);
 
+    /* Here, since cmd_rcpt() refuses in so many places. */
     if (refusal != NULL && command->run == cmd_rcpt)
         s->transaction.rcpt_refused = true;
     return refusal;
@@ -544,7 +561,7 @@ static const char *obey(struct session *s)
 
 /* A browser can be made to post a form to any port, ours too: its request is
  * a line that we do not know, but the form's text could hold commands.  So a
- * session that opens like HTTP ends there. */
+ * session that says such a thing before EHLO ends there. */
 static bool is_http(const struct session *s)
 {
     static const char *const methods[] = {
@@ -558,8 +575,7 @@ static bool is_http(const struct session *s)
     return false;
 }
 
-/* Read one command and answer it.  RFC 5321 4.2: "Every command MUST generate
- * exactly one reply." */
+/* RFC 5321 4.2: "Every command MUST generate exactly one reply." */
 static void one_command(struct session *s)
 {
     enum line_kind kind = read_line(s);
@@ -599,12 +615,12 @@ static void name_session(struct session *s)
 }
 
 /* Serve the client on standard input and output, where become_session(), or
- * inetd, has put the connection.  Does not return.  turned_away is what to
- * tell a client that can't be served now, or NULL. */
-static void serve(const struct ip *client, const char *turned_away)
+ * inetd, has put the connection.  turned_away is what to tell a client that
+ * can't be served now, or NULL. */
+static NO_RETURN void serve(const struct ip *client, const char *turned_away)
 {
-    static struct session s;
-    char who[INET6_ADDRSTRLEN + 8];
+    static struct session s;            /* static: it starts as zeros */
+    char who[MAX_LITERAL];
 
     s.client = *client;
     s.message.fd = -1;
@@ -652,7 +668,7 @@ static const char *take_client_name(struct session *s, const char *arg,
     /* Not here: checking that the name fits the client's address.  Mail must
      * not be refused if it does not (RFC 5321 4.1.4), so why look. */
     snprintf(s->client_name, sizeof s->client_name, "%.*s",
-             (int)(end - arg), arg);
+             (int)(end - arg), arg);            /* so many octets of arg */
 
     s->extended = extended;
 
@@ -668,11 +684,16 @@ static const char *cmd_ehlo(struct session *s, const char *arg)
     if (refusal != NULL)
         return refusal;
     reply(s, "250-%s greets you", options.name);
-    reply(s, "250-SIZE %lld", options.max_message);     /* RFC 1870 */
-    reply(s, "250-8BITMIME");                           /* RFC 6152 */
-    reply(s, "250-PIPELINING");                         /* RFC 2920 */
-    reply(s, "250-ENHANCEDSTATUSCODES");                /* RFC 2034 */
-    reply(s, "250-SMTPUTF8");                           /* RFC 6531 */
+
+    /* RFC 1870: MAIL may tell the message's size, and this is the largest.
+     * RFC 6152: mail data may have octets above 127.  RFC 2920: commands need
+     * not wait for replies.  RFC 2034: replies have a second code.  RFC 6531:
+     * addresses may be in any script, as UTF-8. */
+    reply(s, "250-SIZE %lld", options.max_message);
+    reply(s, "250-8BITMIME");
+    reply(s, "250-PIPELINING");
+    reply(s, "250-ENHANCEDSTATUSCODES");
+    reply(s, "250-SMTPUTF8");
     reply(s, "250 HELP");
     return NULL;
 }
@@ -706,14 +727,15 @@ static long long parse_size(const char *value, size_t length)
 /* esmtp-param   = esmtp-keyword ["=" esmtp-value]
  * esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
  * esmtp-value   = 1*(%d33-60 / %d62-126) */
-static bool is_parameter(const char *word, size_t key, size_t length)
+static bool is_parameter(const char *word, size_t key_length, size_t length)
 {
-    for (size_t i = 0; i < key; i++)
+    for (size_t i = 0; i < key_length; i++)
         if (!is_let_dig(word[i]) && (word[i] != '-' || i == 0))
             return false;
-    return key > 0 && key + 1 != length &&
-           (key == length || memchr(word + key + 1, '=', length - key - 1)
-                                 == NULL);
+    if (key_length == length)
+        return length > 0;              /* a keyword alone */
+    return key_length > 0 && key_length + 1 < length &&
+           memchr(word + key_length + 1, '=', length - key_length - 1) == NULL;
 }
 
 /* One parameter, of length octets.  Returns the refusal, or NULL. */
@@ -772,7 +794,9 @@ static const char *take_parameters(const struct session *s, const char *p,
     return refusal;
 }
 
-/* May this address be said here?  The code 5.6.7 is from RFC 6531 4.2.  Octets
+/* May this address be said here?  Old servers do not know octets above 127 in
+ * addresses, so a client asks for them first, with SMTPUTF8 (RFC 6531 3.4),
+ * and who did not is refused.  The code 5.6.7 is from RFC 6531 4.2.  Octets
  * that are not UTF-8 are no address at all; that refusal depends on the
  * command, so the caller gives it. */
 static const char *check_8bit(const char *path, size_t length, bool utf8,
@@ -792,7 +816,7 @@ static const char *cmd_mail(struct session *s, const char *arg)
     const char *path = arg + strspn(arg, " "), *end, *mailbox, *refusal;
 
     /* RFC 5321 3.3: no spaces around the colon.  So many people and programs
-     * put one there that it has been let pass. */
+     * put one after it that this has been let pass. */
     if ((end = parse_reverse_path(path, &mailbox)) == NULL)
         return "501 5.1.7 A path is <local-part@domain>, or <> "
                "(RFC 5321 4.1.2)";
@@ -811,7 +835,9 @@ static const char *cmd_mail(struct session *s, const char *arg)
     if (!disk_has(parameters.size >= 0 ? parameters.size : MIN_DISK))
         return "452 4.3.1 Disk full: try again later (RFC 1870 6.1)";
 
-    /* RFC 5321 4.1.1.2: clear the buffers, store the reverse-path. */
+    /* All has been checked, so that a refused command changes nothing:
+     * RFC 5321 4.1.4.  Now clear the buffers and store the reverse-path:
+     * RFC 5321 4.1.1.2. */
     forget_transaction(s);
     s->transaction.open = true;
     s->transaction.utf8 = parameters.utf8;
@@ -838,8 +864,9 @@ static bool is_served(const char *domain)
  * the other buffers are left alone. */
 static const char *add_recipient(struct session *s, const char *path)
 {
+    static const char unknown[] = "550 5.1.1 No such mailbox (RFC 5321 3.3)";
     struct transaction *t = &s->transaction;
-    struct recipient found, *next = &t->forward_path[t->recipients];
+    struct recipient found;
     const char *domain = find_domain(path);
 
     /* RFC 5321 3.6.2: we relay for nobody, and 550 says so. */
@@ -849,13 +876,14 @@ static const char *add_recipient(struct session *s, const char *path)
     if (make_mailbox_name(found.mailbox, sizeof found.mailbox, path) == -1)
         return "501 5.1.3 Local-part too long (RFC 5321 4.5.3.1)";
 
+    if (found.mailbox[0] == '\0')       /* from ""@example.com */
+        return unknown;
+
     /* RFC 5321 4.5.1: postmaster is there even where nobody else is. */
-    errno = ENOENT;
-    if (found.mailbox[0] == '\0' ||
-        (options.strict && strcmp(found.mailbox, "postmaster") != 0 &&
-         !is_directory(found.mailbox)))
+    if (options.strict && strcmp(found.mailbox, "postmaster") != 0 &&
+        !is_directory(found.mailbox))
         return errno == ENOENT || errno == ENOTDIR
-                   ? "550 5.1.1 No such mailbox (RFC 5321 3.3)"
+                   ? unknown
                    : "451 4.3.0 Error on our side: try again later "
                      "(RFC 5321 4.2.3)";
 
@@ -865,9 +893,8 @@ static const char *add_recipient(struct session *s, const char *path)
     if (t->recipients == MAX_RECIPIENTS)
         return "452 4.5.3 Too many recipients: send them the message again "
                "(RFC 5321 4.5.3.1.10)";
-    snprintf(next->path, sizeof next->path, "%s", path);
-    memcpy(next->mailbox, found.mailbox, sizeof next->mailbox);
-    t->recipients++;
+    snprintf(found.path, sizeof found.path, "%s", path);
+    t->forward_path[t->recipients++] = found;
     return NULL;
 }
 
@@ -976,7 +1003,8 @@ static const char *cmd_quit(struct session *s, const char *arg)
  * only a dot.  This is where the most dangerous mistake in SMTP is made: to
  * take anything but CRLF . CRLF for that end.  If two servers disagree on
  * where a message ends, what follows is text to one and commands to the
- * other, and a sender can smuggle in a second message under any name.
+ * other, and a sender can smuggle in a second message under any name: its
+ * text only needs to have LF . LF and then MAIL FROM:<the victim's boss>.
  *
  * So only a whole line end makes the next octet the first of a line, and a
  * message with a stray CR, LF or NUL is read to its true end, then refused.
@@ -991,8 +1019,9 @@ struct piece {
 };
 
 /* Take the next piece from the input.  Reading on, we wait for the LF, or for
- * as much as a line may have (RFC 5321 4.5.3.1.6), so that a dot at the start
- * of a line, and the name of a header field, are never cut in two. */
+ * as much as a line may have (RFC 5321 4.5.3.1.6), so that we see the whole of
+ * a short line before we judge its dot or its field name.  A CR at the end of
+ * what has come may be half of a line end: it is left in the input. */
 static void next_piece(struct session *s, struct piece *piece)
 {
     const char *lf, *text;
@@ -1006,7 +1035,7 @@ static void next_piece(struct session *s, struct piece *piece)
             break;
         fill(s);
     }
-    piece->starts_line = piece->ends_line;      /* of the piece before */
+    piece->starts_line = piece->ends_line;      /* that of the one before */
     piece->ends_line = false;
     if (lf != NULL)
         length = (size_t)(lf - text);
@@ -1068,11 +1097,13 @@ static bool keep_header(struct message *m, const struct piece *piece)
         return true;
     if (piece->starts_line && (piece->length == 0 || (*piece->text != ' ' &&
                                                       *piece->text != '\t'))) {
-        size_t name = field_name(piece);        /* else: a folded field's */
+        /* Else it goes on with the field before it: that is folded. */
+        size_t name = field_name(piece);
 
         m->in_header = name > 0;
         m->in_return_path = is_word(piece->text, name, "Return-Path");
-        m->received += is_word(piece->text, name, "Received");
+        if (is_word(piece->text, name, "Received"))
+            m->received++;
     }
     return !m->in_return_path;
 }
@@ -1082,7 +1113,7 @@ static bool keep_header(struct message *m, const struct piece *piece)
 static const char *receive_message(struct session *s)
 {
     struct message *m = &s->message;
-    struct piece piece = { .ends_line = true };
+    struct piece piece = { .ends_line = true };     /* one before the first */
 
     s->in_data = true;
     s->data_began = now();
@@ -1250,7 +1281,7 @@ static const char *parse_quoted_string(const char *p)
 {
     if (*p++ != '"')
         return NULL;
-    for (; *p != '"'; p++) {
+    for (; *p != '"'; p++) {            /* the NUL at the end is < ' ' */
         bool pair = *p == '\\';
 
         p += pair;
@@ -1283,7 +1314,7 @@ static const char *parse_source_route(const char *p)
         if (*p++ != '@' || (p = parse_domain(p)) == NULL)
             return NULL;
     } while (*p++ == ',');
-    return p - 1;
+    return p - 1;                       /* p is past what was no comma */
 }
 
 /* Path = "<" [ A-d-l ":" ] Mailbox ">"
@@ -1390,7 +1421,8 @@ static bool is_utf8(const char *p, size_t length)
 
 enum { MAX_FILE_PATH = 2 * MAX_MAILBOX_NAME + 8 };
 
-/* Write the path of a mailbox's file in one of its directories. */
+/* Write the path of a mailbox's file in one of its directories.  There must be
+ * room for MAX_FILE_PATH octets. */
 static void file_path(char *path, const char *mailbox, const char *directory,
                       const char *file)
 {
@@ -1408,12 +1440,15 @@ static int escape_name(char *to, size_t size, const char *name, size_t length)
     for (size_t i = 0; i < length; i++) {
         char c = name[i];
         bool safe = c != '\0' && (strchr(plain, c) || (c == '.' && used > 0));
-        int n = snprintf(to + used, size - used, safe ? "%c" : "%%%02X",
-                         (unsigned char)c);
+        size_t room = safe ? 1 : 3;
 
-        if (n < 0 || (size_t)n >= size - used)
+        if (used + room >= size)
             return -1;
-        used += (size_t)n;
+        if (safe)
+            to[used] = c;
+        else
+            snprintf(to + used, 4, "%%%02X", (unsigned char)c);
+        used += room;
     }
     to[used] = '\0';
     return 0;
@@ -1441,7 +1476,8 @@ static int make_mailbox_name(char *name, size_t size, const char *path)
     return escape_name(name, size, plain, length);
 }
 
-/* Where the file system can't tell, writing will show. */
+/* Is there room for so many octets?  Where the file system can't tell, writing
+ * will show. */
 static bool disk_has(long long octets)
 {
     struct statvfs fs;
@@ -1515,7 +1551,6 @@ static int make_mailbox(const char *mailbox)
     return make_directory(tmp);
 }
 
-/* Create the message's file in the tmp of its first recipient. */
 static void create_file(struct session *s)
 {
     struct message *m = &s->message;
@@ -1543,7 +1578,7 @@ static void write_out(struct session *s)
         if (n > 0)
             done += (size_t)n;
         else if (n == 0 || errno != EINTR)
-            m->error = n == 0 ? ENOSPC : errno;
+            m->error = n == 0 ? ENOSPC : errno;     /* 0 has no errno */
     }
     m->length = 0;
 }
@@ -1566,7 +1601,7 @@ static void append(struct session *s, const char *octets, size_t length)
 }
 
 /* date-time: RFC 5322 3.3.  RFC 5321 4.4: local time with its offset, which
- * is what is left of it when UT is taken off.  strftime() would look for the
+ * is local time minus UT.  strftime() would look for the
  * time zone again, and after a chroot() not find it. */
 static void format_date(char *text, size_t size, time_t t)
 {
@@ -1600,7 +1635,7 @@ static void write_trace(struct session *s, time_t t)
 {
     const struct transaction *tr = &s->transaction;
     const char *path = tr->forward_path[0].path;
-    char client[INET6_ADDRSTRLEN + 8], date[64], text[1600];
+    char client[MAX_LITERAL], date[64], text[1600];
 
     ip_literal(client, sizeof client, &s->client);
     format_date(date, sizeof date, t);
@@ -1683,7 +1718,7 @@ static void drop_message(struct session *s)
     char path[MAX_FILE_PATH];
 
     if (s->message.fd == -1)
-        return;                 /* no file has been made */
+        return;
     close(s->message.fd);
     s->message.fd = -1;
     for (size_t i = 0; i < t->recipients; i++) {
@@ -1766,8 +1801,8 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Let SIGTERM in even if there is always input: pselect() on some systems
- * looks at signals only when it has to wait. */
+/* Let SIGTERM in even if there is always input: pselect() on some systems,
+ * Linux too, looks at signals only when it has to wait. */
 static void note_signals(void)
 {
     sigset_t pending;
@@ -1778,7 +1813,8 @@ static void note_signals(void)
 }
 
 /* RFC 5321 3.8: a server that is shut down says 421 before it goes.  A client
- * in the middle of its message gets some time to finish it. */
+ * in the middle of its message gets some time to finish it, and one that is
+ * being sent replies, to read them. */
 static void heed_stop(struct session *s, bool writing)
 {
     note_signals();
@@ -1821,18 +1857,22 @@ static bool wait_for(struct session *s, bool writing, double deadline)
     }
 }
 
-/* Send the replies held.  When pselect() says that output can be written, so
- * few octets as PIPE_BUF will not block.  RFC 5321 7.8: a client that does not
- * read its replies loses its session. */
+/* Send the replies held.  A connection that we have accepted does not block
+ * (see accept_one()): so we write, and wait only if it can take no more.  One
+ * from inetd may be shared with other programs, and its mode is not ours to
+ * change: there we ask each time before we write, and write so few octets that
+ * POSIX says it will not block.  RFC 5321 7.8: a client that does not read its
+ * replies loses its session. */
 static void flush(struct session *s)
 {
     int timeout = s->ended ? LINGER_SECONDS : options.timeout;
+    bool wait = options.inetd;
 
     while (s->out_sent < s->out_length) {
         size_t part = s->out_length - s->out_sent;
         ssize_t n;
 
-        if (!wait_for(s, true, now() + timeout))
+        if (wait && !wait_for(s, true, now() + timeout))
             break;
         n = write(STDOUT_FILENO, s->out + s->out_sent,
                   part < PIPE_BUF ? part : PIPE_BUF);
@@ -1840,6 +1880,8 @@ static void flush(struct session *s)
             s->out_sent += (size_t)n;
         else if (n == 0 || (errno != EINTR && errno != EAGAIN))
             break;
+        else
+            wait = true;
     }
     if (s->out_sent < s->out_length && !s->ended) {
         s->out_sent = s->out_length;
@@ -1857,14 +1899,18 @@ static bool is_blunder(const char *line)
     return strncmp(line, "50", 2) == 0 || strncmp(line, "555", 3) == 0;
 }
 
-/* Put one reply line into the output.  It gets its CRLF here.  Replies are
- * made of our own words only: nothing that a client sent is sent back. */
+/* Put one reply line into the output.  It gets its CRLF here: two octets are
+ * left for that.  Replies are made of our own words only: nothing that a
+ * client sent is sent back. */
 static void reply(struct session *s, const char *format, ...)
 {
-    char line[MAX_REPLY_LINE + 1];
+    char *line;
     va_list args;
     size_t length;
 
+    if (sizeof s->out - s->out_length <= MAX_REPLY_LINE)
+        flush(s);
+    line = s->out + s->out_length;
     va_start(args, format);
     vsnprintf(line, MAX_REPLY_LINE - 1, format, args);
     va_end(args);
@@ -1874,16 +1920,11 @@ static void reply(struct session *s, const char *format, ...)
         log_dialogue(s, "S", line, length);
     if (*line == '4' || *line == '5')       /* AUTH's line holds a password */
         log_line(s, "refused: %s [after: %.*s]", line,
-                 is_word(s->line, strcspn(s->line, " "), "AUTH") ? 4 : INT_MAX,
-                 s->line);
+                 strncasecmp(s->line, "AUTH ", 5) == 0 ? 4 : INT_MAX, s->line);
     s->blunders += is_blunder(line);
 
     memcpy(line + length, "\r\n", 2);
-    length += 2;
-    if (s->out_length + length > sizeof s->out)
-        flush(s);
-    memcpy(s->out + s->out_length, line, length);
-    s->out_length += length;
+    s->out_length += length + 2;
 }
 
 /* When must more input have come?  RFC 5321 4.5.3.2.7: a command has its time.
@@ -1949,7 +1990,8 @@ static void settle_line_ending(struct session *s, bool after_cr)
         s->line_ending = after_cr || !may_be_by_hand ? CRLF : LF;
 }
 
-/* Drop the rest of a command that held a bare LF, to its CRLF. */
+/* Drop the rest of a command that held a bare LF, to its CRLF.  It has been
+ * refused at the LF already, for its rest may never come. */
 static void skip_line(struct session *s)
 {
     char last = '\0', c = '\0';
@@ -1961,8 +2003,9 @@ static void skip_line(struct session *s)
     s->skip_rest = false;
 }
 
-/* Read a command line into s->line, without its end.  Of a line that is too
- * long the start is kept, and the rest read. */
+/* Read a command line into s->line, without its end, and settle how lines end
+ * if it is the first.  Of a line that is too long the start is kept, and the
+ * rest read. */
 static enum line_kind read_line(struct session *s)
 {
     size_t length = 0;
@@ -2021,9 +2064,9 @@ static void linger(struct session *s)
  * of 221 and 421; or NULL where nobody is there to hear it. */
 static void end_session(struct session *s, const char *last_words)
 {
-    char who[INET6_ADDRSTRLEN + 8];
+    char who[MAX_LITERAL];
 
-    if (s->ended)
+    if (s->ended)               /* the client did not take our last words */
         _exit(EX_OK);
     s->ended = true;
     drop_message(s);
@@ -2043,61 +2086,65 @@ static void end_session(struct session *s, const char *last_words)
  * connection, to syslog.  A line is written at once, so that lines of several
  * sessions don't mix, in a pipe as far as PIPE_BUF.  What a client sent is
  * never written raw: control characters could forge lines, or command the
- * operator's terminal.
+ * operator's terminal.  What is too long for a line goes on in the next, after
+ * "...", so that it can't forge one there either.
  * --------------------------------------------------------------------- */
 
-static void log_octets(const char *id, const char *octets, size_t length)
+/* Log octets, escaped, in a line that begins with prefix. */
+static void log_octets(const char *prefix, const char *octets, size_t length)
 {
-    static char line[4 * MAX_LOG_TEXT + 128];
-    size_t used = (size_t)snprintf(line, 128, "smtpd[%ld]: %s%s",
-                                   (long)getpid(), id, *id ? " " : "");
+    char line[MAX_LOG_LINE];
+    size_t start = strlen(prefix);
 
-    for (size_t i = 0; i < length && i < MAX_LOG_TEXT; i++) {
-        bool plain = octets[i] >= ' ' && octets[i] < 127 && octets[i] != '\\';
+    memcpy(line, prefix, start);
+    do {
+        size_t used = start;
 
-        if (plain)
-            line[used++] = octets[i];
-        else
-            used += (size_t)snprintf(line + used, 5, "\\x%02X",
-                                     (unsigned char)octets[i]);
-    }
-    line[used] = '\0';
-    if (options.to_syslog) {
-        syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);
-        return;
-    }
-    line[used++] = '\n';
-    if (write(STDERR_FILENO, line, used) == -1)
-        return;                 /* and there is nobody to tell */
+        /* Each octet can take four, and at the end stands a NUL. */
+        for (; length > 0 && used < sizeof line - 5; octets++, length--) {
+            if (*octets >= ' ' && *octets < 127 && *octets != '\\')
+                line[used++] = *octets;
+            else
+                used += (size_t)snprintf(line + used, 5, "\\x%02X",
+                                         (unsigned char)*octets);
+        }
+        line[used] = '\0';
+        if (options.to_syslog)
+            syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
+        else {
+            line[used++] = '\n';
+            if (write(STDERR_FILENO, line, used) == -1)
+                return;         /* and there is nobody to tell */
+        }
+        start = strlen(prefix) + 4;             /* the next line goes on */
+        memcpy(line + start - 4, "... ", 4);
+    } while (length > 0);
 }
 
 /* Log an event; s is NULL where it belongs to no session. */
 static void log_line(const struct session *s, const char *format, ...)
 {
-    static char text[MAX_LOG_TEXT + 1];
+    char prefix[MAX_LOG_PREFIX], text[MAX_LOG_TEXT + 1];
     va_list args;
 
+    snprintf(prefix, sizeof prefix, "smtpd[%ld]: %s%s", (long)getpid(),
+             s != NULL ? s->id : "", s != NULL ? " " : "");
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_octets(s != NULL ? s->id : "", text, strlen(text));
+    log_octets(prefix, text, strlen(text));
 }
 
 /* -v: log what the client ("C") or the server ("S") says, in the notation of
- * RFC 5321 appendix D.  Long lines are cut into several. */
+ * RFC 5321 appendix D. */
 static void log_dialogue(const struct session *s, const char *who,
                          const char *octets, size_t length)
 {
-    char id[64];
+    char prefix[MAX_LOG_PREFIX];
 
-    snprintf(id, sizeof id, "%s %s:", s->id, who);
-    do {
-        size_t part = length < MAX_TEXT_LINE ? length : MAX_TEXT_LINE;
-
-        log_octets(id, octets, part);
-        octets += part;
-        length -= part;
-    } while (length > 0);
+    snprintf(prefix, sizeof prefix, "smtpd[%ld]: %s %s: ", (long)getpid(),
+             s->id, who);
+    log_octets(prefix, octets, length);
 }
 
 /* ------------------------------------------------------------------------
@@ -2106,12 +2153,11 @@ static void log_dialogue(const struct session *s, const char *who,
  * The parent waits for connections and forks a child for each, which serves
  * it and exits.  The two share nothing but what was there at the fork, so
  * whatever a client does to its child, no other session can feel it.  The
- * parent itself never reads from a client.
+ * parent itself never looks at what a client says.
  * --------------------------------------------------------------------- */
 
-/* A child, and whom it serves. */
 struct child {
-    pid_t pid;
+    pid_t pid;                  /* 0: this place is free */
     struct ip client;
     bool refusing;              /* it only says 421: see fork_for() */
 };
@@ -2121,7 +2167,6 @@ struct server {
     const char *names[MAX_LISTENERS];       /* their addresses */
     int listener_count;
     double pause_until;         /* no accept() before: see accept_one() */
-    size_t child_count;
     struct child children[MAX_SESSIONS + MAX_REFUSALS];
 };
 
@@ -2204,7 +2249,15 @@ static bool is_our_literal(const char *literal)
     return same_ip(&theirs, &ours);
 }
 
-/* Bury the children that have ended, so that no zombies are left. */
+/* How many children there can be at one time: those that serve, and those
+ * that only refuse. */
+static size_t places(void)
+{
+    return (size_t)options.max_sessions + MAX_REFUSALS;
+}
+
+/* Bury the children that have ended.  The system keeps a process that has
+ * ended, a zombie, until its parent has asked how. */
 static void reap(struct server *server)
 {
     pid_t pid;
@@ -2214,24 +2267,33 @@ static void reap(struct server *server)
         if (WIFSIGNALED(status))
             log_line(NULL, "process %ld was ended by signal %d", (long)pid,
                      WTERMSIG(status));
-        for (size_t i = 0; i < server->child_count; i++)
-            if (server->children[i].pid == pid)
-                server->children[i] = server->children[--server->child_count];
+        for (size_t i = 0; i < places(); i++)
+            if (server->children[i].pid == pid) {
+                server->children[i].pid = 0;
+                break;
+            }
     }
 }
 
 /* Why this client can't be served now, or NULL.  RFC 5321 4.5.4.2: "some
- * limit MAY be imposed". */
+ * limit MAY be imposed".  *refusing is set to how many only refuse. */
 static const char *over_limit(const struct server *server,
-                              const struct ip *client)
+                              const struct ip *client, int *refusing)
 {
     int all = 0, same = 0;
 
-    for (size_t i = 0; i < server->child_count; i++) {
+    *refusing = 0;
+    for (size_t i = 0; i < places(); i++) {
         const struct child *child = &server->children[i];
 
-        all += !child->refusing;
-        same += !child->refusing && same_ip(&child->client, client);
+        if (child->pid == 0)
+            continue;
+        if (child->refusing)
+            (*refusing)++;
+        else {
+            all++;
+            same += same_ip(&child->client, client);
+        }
     }
     if (same >= options.max_per_client)
         return "421 4.7.0 %s Too many sessions from you: try again later "
@@ -2242,11 +2304,13 @@ static const char *over_limit(const struct server *server,
     return NULL;
 }
 
-/* Refuse a connection without a child: it is new, so this can't block. */
+/* Refuse a connection without a child.  It does not block: see accept_one().
+ * What the client has said already is read, or closing would reset it.  That
+ * is done once, for a flood would go on. */
 static void turn_away(int connection, const struct ip *client,
                       const char *refusal)
 {
-    char line[MAX_REPLY_LINE], who[INET6_ADDRSTRLEN + 8];
+    char line[MAX_REPLY_LINE], who[MAX_LITERAL];
     int mark = (int)(strstr(refusal, "%s") - refusal);
 
     ip_literal(who, sizeof who, client);
@@ -2257,17 +2321,22 @@ static void turn_away(int connection, const struct ip *client,
     if (write(connection, line, strlen(line)) == -1)
         log_line(NULL, "lost: %s", strerror(errno));
     shutdown(connection, SHUT_WR);
+    if (read(connection, line, sizeof line) == -1 && errno != EAGAIN)
+        log_line(NULL, "lost: %s", strerror(errno));
 }
 
-/* In the child: put the connection where inetd would, and serve it. */
+/* In the child: put the connection where inetd would, on standard input and
+ * output, and serve it. */
 static void become_session(const struct server *server, int connection,
                            const struct ip *client, const char *refusal)
 {
     for (int i = 0; i < server->listener_count; i++)
         close(server->listeners[i]);
     if (dup2(connection, STDIN_FILENO) == -1 ||
-        dup2(connection, STDOUT_FILENO) == -1)
+        dup2(connection, STDOUT_FILENO) == -1) {
+        log_line(NULL, "can't serve: %s", strerror(errno));
         exit(EX_OSERR);
+    }
     close(connection);
     serve(client, refusal);
 }
@@ -2277,33 +2346,32 @@ static void become_session(const struct server *server, int connection,
 static void fork_for(struct server *server, int connection,
                      const struct ip *client)
 {
-    const char *refusal = over_limit(server, client);
-    struct child *child = &server->children[server->child_count];
-    int refusing = 0;
+    struct child *child = server->children;
+    int refusing;
+    const char *refusal = over_limit(server, client, &refusing);
 
-    for (size_t i = 0; i < server->child_count; i++)
-        refusing += server->children[i].refusing;
     if (refusal != NULL && refusing >= MAX_REFUSALS) {
         turn_away(connection, client, refusal);
         return;
     }
+    while (child->pid != 0)     /* one place is free: see places() */
+        child++;
     child->client = *client;
     child->refusing = refusal != NULL;
     child->pid = fork();
     if (child->pid == 0)
         become_session(server, connection, client, refusal);
-    if (child->pid > 0)
-        server->child_count++;
-    else {
+    if (child->pid == -1) {
+        child->pid = 0;
         log_line(NULL, "can't fork: %s", strerror(errno));
         turn_away(connection, client, "421 4.3.2 %s No room: try again later "
                                       "(RFC 5321 3.8)");
     }
 }
 
-/* Take one connection.  When there is no descriptor or memory for it, it
- * stays in the queue, and pselect() would return at once for ever: so we
- * look away for a second. */
+/* When there is no descriptor or memory for a connection, it stays in the
+ * queue, and pselect() would return at once for ever: so we look away for a
+ * second. */
 static void accept_one(struct server *server, int listener)
 {
     struct sockaddr_storage address;
@@ -2321,8 +2389,14 @@ static void accept_one(struct server *server, int listener)
         }
         return;                 /* else the client has gone already */
     }
-    client = ip_of(&address);
-    fork_for(server, connection, &client);
+
+    /* Systems differ in whether it blocks now.  None shall: see flush(). */
+    if (fcntl(connection, F_SETFL, O_NONBLOCK) == -1)
+        log_line(NULL, "can't accept: %s", strerror(errno));
+    else {
+        client = ip_of(&address);
+        fork_for(server, connection, &client);
+    }
     close(connection);
 }
 
@@ -2341,6 +2415,7 @@ static void wait_for_clients(struct server *server)
         if (server->listeners[i] > top)
             top = server->listeners[i];
     }
+    /* select() and its kin are told the highest descriptor, plus one. */
     if (pselect(top + 1, &set, NULL, NULL, paused ? &second : NULL,
                 &signals_open) <= 0)
         return;
@@ -2349,10 +2424,18 @@ static void wait_for_clients(struct server *server)
             accept_one(server, server->listeners[i]);
 }
 
-static void signal_children(const struct server *server, int number)
+/* kill() sends any signal, not only those that kill; 0 is none.  Returns how
+ * many children there are. */
+static int signal_children(const struct server *server, int number)
 {
-    for (size_t i = 0; i < server->child_count; i++)
-        kill(server->children[i].pid, number);
+    int count = 0;
+
+    for (size_t i = 0; i < places(); i++)
+        if (server->children[i].pid != 0) {
+            kill(server->children[i].pid, number);
+            count++;
+        }
+    return count;
 }
 
 /* Serve until SIGTERM or SIGINT, then tell the children, and wait for them:
@@ -2371,7 +2454,7 @@ static void run_server(struct server *server)
         close(server->listeners[i]);
     signal_children(server, SIGTERM);
     patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;
-    while (reap(server), server->child_count > 0) {
+    while (reap(server), signal_children(server, 0) > 0) {
         struct timespec second = { 1, 0 };
 
         if (now() > patience)
@@ -2511,6 +2594,7 @@ static void take_options(int argc, char **argv)
     static char host[MAX_DOMAIN + 1];
     int option;
 
+    /* Letters with a colon take a value; the first one leaves errors to us. */
     while ((option = getopt(argc, argv, ":l:p:m:d:n:su:z:c:k:t:ivh")) != -1)
         take_option(option, optarg);
     if (optind < argc)
@@ -2533,7 +2617,8 @@ static void take_options(int argc, char **argv)
 }
 
 /* The log must never go to the client.  inetd gives us the connection as
- * standard error too: then syslog is left. */
+ * standard error too, which is so if device and inode are the same: then
+ * syslog is left. */
 static void choose_log(void)
 {
     struct stat error, input;
@@ -2651,6 +2736,33 @@ static void clean_mailboxes(void)
     closedir(directory);
 }
 
+/* A socket that listens on this address; or -1, with errno set. */
+static int open_socket(const struct addrinfo *address, bool v6_only)
+{
+    int fd = socket(address->ai_family, SOCK_STREAM, 0);
+    int on = 1, only = v6_only, error;
+
+    if (fd == -1)
+        return -1;
+    if (address->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+
+    /* Or the port of a server just ended would be refused for a while. */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+
+    /* Not blocking: a client may be gone between pselect() and accept(), and
+     * that must not wait for the next one. */
+    errno = EMFILE;                     /* pselect() takes no higher one */
+    if (fd < FD_SETSIZE && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
+        bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
+        listen(fd, SOMAXCONN) == 0)
+        return fd;
+    error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
 /* Listen on one address.  Returns false, with errno set, where that fails.
  * With port 0 the kernel's choice is stored in *port. */
 static bool listen_on(struct server *server, const char *name, int *port,
@@ -2660,43 +2772,24 @@ static bool listen_on(struct server *server, const char *name, int *port,
                               .ai_socktype = SOCK_STREAM }, *address;
     struct sockaddr_storage bound;
     socklen_t length = sizeof bound;
-    int fd, on = 1, only = v6_only, error;
+    int fd, error;
     char text[16];
 
     snprintf(text, sizeof text, "%d", *port);
     if (getaddrinfo(name, text, &hints, &address) != 0)
         die(EX_USAGE, "-l: '%s' is not an IP address", name);
-    fd = socket(address->ai_family, SOCK_STREAM, 0);
+    fd = open_socket(address, v6_only);
     error = errno;
-    if (fd != -1) {
-        if (address->ai_family == AF_INET6)
-            setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-        errno = EMFILE;                 /* pselect() takes no higher one */
-    }
-
-    /* Not blocking: a client may be gone between pselect() and accept(), and
-     * that must not wait for the next one. */
-    if (fd != -1 && fd < FD_SETSIZE &&
-        fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
-        bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
-        listen(fd, SOMAXCONN) == 0 &&
-        getsockname(fd, (struct sockaddr *)&bound, &length) == 0) {
-        freeaddrinfo(address);
-        *port = ntohs(bound.ss_family == AF_INET6
-                          ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                          : ((struct sockaddr_in *)&bound)->sin_port);
-        server->names[server->listener_count] = name;
-        server->listeners[server->listener_count++] = fd;
-        return true;
-    }
-    if (fd != -1) {
-        error = errno;
-        close(fd);
-    }
     freeaddrinfo(address);
     errno = error;
-    return false;
+    if (fd == -1 || getsockname(fd, (struct sockaddr *)&bound, &length) == -1)
+        return false;
+    *port = ntohs(bound.ss_family == AF_INET6
+                      ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                      : ((struct sockaddr_in *)&bound)->sin_port);
+    server->names[server->listener_count] = name;
+    server->listeners[server->listener_count++] = fd;
+    return true;
 }
 
 /* Listen on every address, all on the same port.  Where the kernel may choose
@@ -2734,7 +2827,6 @@ static void open_listeners(struct server *server)
     options.port = port;
 }
 
-/* Ready for clients: tell the operator. */
 static void say_ready(const struct server *server)
 {
     for (int i = 0; i < server->listener_count; i++)
@@ -2759,7 +2851,6 @@ static NO_RETURN void serve_stdin(void)
     if (!client.known && remote != NULL)
         client = ip_from_text(remote);
     serve(&client, NULL);
-    abort();                    /* serve() does not return */
 }
 
 int main(int argc, char **argv)
@@ -2768,8 +2859,8 @@ int main(int argc, char **argv)
     const struct passwd *user;
     int fd;
 
-    /* A descriptor that is closed now would be given to the next file that is
-     * opened, and the log be written into someone's mail. */
+    /* If we were started with descriptor 0, 1 or 2 closed, the next file that
+     * is opened would get it, and the log be written into someone's mail. */
     do
         fd = open("/dev/null", O_RDWR);
     while (fd != -1 && fd <= STDERR_FILENO);
@@ -2779,7 +2870,7 @@ int main(int argc, char **argv)
 
     choose_log();
     take_options(argc, argv);
-    umask(077);
+    umask(077);                 /* mail is nobody's but its owner's */
     tzset();                    /* once for all children, and before chroot */
     set_up_signals();
     user = find_user();

@@ -188,6 +188,31 @@ while not connect().recv(1000).startswith(b"220 "):
 END
 }
 
+@test "-c: a refused client that has spoken already gets its 421 too, and no reset" {
+    serve -c 1
+    py "$PORT" "$SERVER" <<'END'
+import os, select, signal, socket, sys
+def connect():
+    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
+first = connect()
+assert first.recv(1000).startswith(b"220 ")
+os.kill(int(sys.argv[2]), signal.SIGSTOP)       # it finds them all at once
+crowd = [connect() for i in range(100)]
+for s in crowd:
+    s.sendall(b"EHLO me\r\n")
+os.kill(int(sys.argv[2]), signal.SIGCONT)
+for s in crowd:
+    said = b""
+    while more := s.recv(1000):
+        said += more
+    assert said.startswith(b"421 4.7.0 ") and said.count(b"\n") == 1, said
+for s in crowd:                                 # one that is reset hangs up
+    poll = select.poll()
+    poll.register(s, 0)
+    assert not poll.poll(0), "a reset"
+END
+}
+
 @test "a session killed with -9 harms no other" {
     serve
     dialogue <<'END'

@@ -198,8 +198,29 @@ END
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA "$long" . QUIT |
         talk -v >replies
     all_lines_good
-    [ "$(sed -n 's/.* C: \([0-9]*\)$/\1/p' log | tr -d '\n')" = "$long" ]
-    [ "$(awk 'length > 4500' log)" = '' ]
+    [ "$(sed -nE 's/.* C: (\.\.\. )?([0-9]*)$/\2/p' log | tr -d '\n')" = "$long" ]
+    [ "$(awk 'length > 2048' log)" = '' ]
+}
+
+@test "log: one line an event, even for the longest command; what is escaped goes on after ..." {
+    printf '%s\r\n' "NOOP $(printf 'x%.0s' {1..1000})" "FOO $(printf 'y%.0s' {1..1018})" QUIT |
+        talk >replies
+    all_lines_good
+    [ "$(grep -c yyy log)" -eq 1 ]
+    # Octets that are escaped, then a line of the log, aimed at where a line is full.
+    for verb in FOO FOOO FOOOO FOOOOO; do
+        for pad in {475..485}; do
+            printf "%s%0${pad}d kept 1-1 from=<> to=<>\r\n" "$verb" 0 | tr 0 '\1'
+        done | talk >replies
+        all_lines_good
+        [ "$(grep -c ' \.\.\. ' log)" -ge 4 ]
+        run ! grep -qE '^smtpd[^ ]* [^ ]* kept' log
+        # No octet is lost or said twice at the cut.
+        sed -E ':a; N; $!ba; s/\nsmtpd[^ ]* [^ ]* \.\.\. //g' log >joined
+        for pad in {475..485}; do
+            [ "$(grep -cE " ${verb}(.x01){$pad} kept 1-1 from=<> to=<>\]" joined)" -eq 1 ]
+        done
+    done
 }
 
 @test "log: lines of several sessions at one time don't mix" {

@@ -1,6 +1,6 @@
 /* load - a client that sends many messages and counts how fast.
  *
- *     load PORT CLIENTS MESSAGES SIZE [keep|quit|idle]
+ *     load PORT CLIENTS MESSAGES SIZE [keep|quit|idle|"" [RECIPIENTS]]
  *
  * CLIENTS processes share MESSAGES messages of SIZE octets, each command
  * sent when the reply to the last one has come.  keep: one connection for all
@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static int port, connection;
+static int port, connection, recipients = 1;
 static char *text;
 static size_t text_length;
 
@@ -80,8 +80,13 @@ static void send_message(void)
 
     say("MAIL FROM:<alice@example.org>\r\n");
     hear('2');
-    say("RCPT TO:<bob@example.com>\r\n");
-    hear('2');
+    for (int i = 0; i < recipients; i++) {
+        char rcpt[64];
+
+        snprintf(rcpt, sizeof rcpt, "RCPT TO:<bob%.0d@example.com>\r\n", i);
+        say(rcpt);
+        hear('2');
+    }
     say("DATA\r\n");
     hear('3');
     while (done < text_length) {
@@ -141,7 +146,7 @@ static void write_text(size_t size)
 
 int main(int argc, char **argv)
 {
-    const char *mode = argc == 6 ? argv[5] : "";
+    const char *mode = argc > 5 ? argv[5] : "";
     struct timespec from, to;
     int clients, status, failed = 0;
     long messages;
@@ -153,6 +158,8 @@ int main(int argc, char **argv)
     clients = atoi(argv[2]);
     messages = atol(argv[3]);
     write_text((size_t)atol(argv[4]));
+    if (argc > 6)
+        recipients = atoi(argv[6]);
     clock_gettime(CLOCK_MONOTONIC, &from);
     for (int i = 0; i < clients; i++)
         if (fork() == 0)
