@@ -47,9 +47,14 @@ check: smtpd-check
 	@if ! command -v clang-tidy >/dev/null; then echo 'clang-tidy is not installed'; \
 	else set -x; clang-tidy --quiet smtpd.c -- $(C99); fi
 
+# With PATTERN, what is read before it was written is no lucky zero.
+PATTERN = -ftrivial-auto-var-init=pattern
 smtpd-check: smtpd.c
-	$(CC) $(C99) $(CFLAGS) -O1 -g -fsanitize=address,undefined \
-		-fno-sanitize-recover=all -o smtpd-check smtpd.c $(LDFLAGS)
+	@set -- -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all; \
+	if $(CC) -Werror $(PATTERN) -fsyntax-only smtpd.c 2>/dev/null; then \
+		set -- "$$@" $(PATTERN); fi; \
+	set -- $(CC) $(C99) $(CFLAGS) "$$@" -o smtpd-check smtpd.c $(LDFLAGS); \
+	echo "$$*"; "$$@"
 
 # exercise: list the exercises; with NAME=... test how far one has come
 exercise: smtpd

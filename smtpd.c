@@ -1431,19 +1431,20 @@ static void file_path(char *path, const char *mailbox, const char *directory,
 
 /* Write name so that it can be a file's name: octets other than a-z, 0-9,
  * and a few more become %XX, a dot at the start too, so that no address can
- * lead out of the mail directory.  Returns -1 where it does not fit. */
+ * lead out of the mail directory.  Returns -1 where it does not fit, and was
+ * cut. */
 static int escape_name(char *to, size_t size, const char *name, size_t length)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_+=-";
-    size_t used = 0;
+    size_t used = 0, i;
 
-    for (size_t i = 0; i < length; i++) {
+    for (i = 0; i < length; i++) {
         char c = name[i];
         bool safe = c != '\0' && (strchr(plain, c) || (c == '.' && used > 0));
         size_t room = safe ? 1 : 3;
 
         if (used + room >= size)
-            return -1;
+            break;
         if (safe)
             to[used] = c;
         else
@@ -1451,7 +1452,7 @@ static int escape_name(char *to, size_t size, const char *name, size_t length)
         used += room;
     }
     to[used] = '\0';
-    return 0;
+    return i < length ? -1 : 0;
 }
 
 /* The mailbox that a path names.  All quoted forms of a local-part are the
