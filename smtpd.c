@@ -385,6 +385,7 @@ enum line_kind { GOOD_LINE, LONG_LINE, BARE_LF };
 static void reply(struct session *s, const char *format, ...) FORMAT_AT(2);
 static enum line_kind read_line(struct session *s);
 static void fill(struct session *s);
+static NO_RETURN void take_leave(struct session *s, const char *last_words);
 static NO_RETURN void end_session(struct session *s, const char *last_words);
 static double now(void);
 
@@ -582,7 +583,7 @@ static void one_command(struct session *s)
     const char *refusal;
 
     if (state_of(s) == START && is_http(s))
-        end_session(s, "502 5.5.1 This is SMTP, not HTTP (RFC 5321 7.8)");
+        take_leave(s, "502 5.5.1 This is SMTP, not HTTP (RFC 5321 7.8)");
 
     if (kind == BARE_LF)
         refusal = "500 5.5.2 A bare LF ends no line: send CRLF, as telnet and "
@@ -599,7 +600,7 @@ static void one_command(struct session *s)
      * understood; RFC 5321 7.8 allows it against an attack.  Twenty such
      * commands are no slip. */
     if (s->blunders >= MAX_BLUNDERS)            /* %s: our name goes there */
-        end_session(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
+        take_leave(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
 }
 
 /* The ID that names this session in the log: no other process of this host
@@ -993,7 +994,7 @@ static const char *cmd_noop(struct session *s, const char *arg)
 static const char *cmd_quit(struct session *s, const char *arg)
 {
     (void)arg;
-    end_session(s, "221 2.0.0 %s Service closing transmission channel");
+    take_leave(s, "221 2.0.0 %s Service closing transmission channel");
 }
 
 /* ------------------------------------------------------------------------
@@ -1858,11 +1859,11 @@ static bool wait_for(struct session *s, bool writing, double deadline)
     }
 }
 
-/* Send the replies held.  A connection that we have accepted does not block
- * (see accept_one()): so we write, and wait only if it can take no more.  One
- * from inetd may be shared with other programs, and its mode is not ours to
- * change: there we ask each time before we write, and write so few octets that
- * POSIX says it will not block.  RFC 5321 7.8: a client that does not read its
+/* Send the replies held.  A connection does not block (see accept_one()), so
+ * we write, and wait only if it can take no more.  With -i there may be a pipe
+ * or a terminal, which others use too, and its mode is not ours to change:
+ * there we ask each time before we write, and write so few octets that a pipe
+ * takes them without blocking.  RFC 5321 7.8: a client that does not read its
  * replies loses its session. */
 static void flush(struct session *s)
 {
@@ -1905,11 +1906,13 @@ static bool is_blunder(const char *line)
  * client sent is sent back. */
 static void reply(struct session *s, const char *format, ...)
 {
+    const char *said;
     char *line;
     va_list args;
     size_t length;
 
-    if (sizeof s->out - s->out_length <= MAX_REPLY_LINE)
+    /* There is always room for one more: for the last words. */
+    if (!s->ended && sizeof s->out - s->out_length <= 2 * MAX_REPLY_LINE)
         flush(s);
     line = s->out + s->out_length;
     va_start(args, format);
@@ -1919,9 +1922,10 @@ static void reply(struct session *s, const char *format, ...)
 
     if (options.verbose)
         log_dialogue(s, "S", line, length);
+    said = s->line + strspn(s->line, " \t");
     if (*line == '4' || *line == '5')       /* AUTH's line holds a password */
         log_line(s, "refused: %s [after: %.*s]", line,
-                 strncasecmp(s->line, "AUTH ", 5) == 0 ? 4 : INT_MAX, s->line);
+                 strncasecmp(said, "AUTH", 4) == 0 ? 4 : INT_MAX, said);
     s->blunders += is_blunder(line);
 
     memcpy(line + length, "\r\n", 2);
@@ -1947,9 +1951,13 @@ static double input_deadline(const struct session *s)
 static void fill(struct session *s)
 {
     size_t left = s->in_end - s->in_start;
+    double began = now();
     ssize_t n;
 
+    /* What the client takes to read replies is not its time to write. */
     flush(s);
+    s->deadline += now() - began;
+    s->data_began += now() - began;
     memmove(s->in, s->in + s->in_start, left);
     s->in_start = 0;
     s->in_end = left;
@@ -2013,9 +2021,7 @@ static enum line_kind read_line(struct session *s)
     char c = '\0', last;
     bool too_long;
 
-    if (s->in_start == s->in_end)
-        flush(s);
-    s->deadline = now() + options.timeout;      /* from the last reply on */
+    s->deadline = now() + options.timeout;
     if (s->skip_rest)
         skip_line(s);
     for (;;) {
@@ -2023,8 +2029,10 @@ static enum line_kind read_line(struct session *s)
         c = next_octet(s);
         if (c == '\n')
             break;
-        if (length < MAX_COMMAND_LINE)
+        if (length < MAX_COMMAND_LINE) {
             s->line[length] = c;
+            s->line[length + 1] = '\0';     /* a timeout may end it here */
+        }
         length++;
     }
     settle_line_ending(s, last == '\r');
@@ -2062,7 +2070,8 @@ static void linger(struct session *s)
 
 /* End the session and the process: the one way out.  last_words is the reply
  * to say first, with %s for our name, which RFC 5321 4.2.2 wants at the head
- * of 221 and 421; or NULL where nobody is there to hear it. */
+ * of 221 and 421; or NULL where nobody is there to hear it.  The client has
+ * LINGER_SECONDS to take what is held, and then to close. */
 static void end_session(struct session *s, const char *last_words)
 {
     char who[MAX_LITERAL];
@@ -2078,6 +2087,16 @@ static void end_session(struct session *s, const char *last_words)
     log_line(s, "end client=%s", s->client.known ? who : "unknown");
     linger(s);
     _exit(EX_OK);               /* stdio has nothing of ours to flush */
+}
+
+/* End the session in peace.  The client has its usual time to take the replies
+ * that it is still owed: if one was the 250 for a message and got lost, it
+ * would send the message again. */
+static void take_leave(struct session *s, const char *last_words)
+{
+    reply(s, last_words, options.name);
+    flush(s);
+    end_session(s, NULL);
 }
 
 /* ------------------------------------------------------------------------
@@ -2844,6 +2863,7 @@ static NO_RETURN void serve_stdin(void)
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     const char *remote = getenv("TCPREMOTEIP");
+    struct stat out;
     struct ip client = { .known = false };
 
     memset(&address, 0, sizeof address);
@@ -2851,6 +2871,11 @@ static NO_RETURN void serve_stdin(void)
         client = ip_of(&address);
     if (!client.known && remote != NULL)
         client = ip_from_text(remote);
+
+    /* A socket is given to us alone, so it can be as those that we accept. */
+    if (fstat(STDOUT_FILENO, &out) == 0 && S_ISSOCK(out.st_mode) &&
+        fcntl(STDOUT_FILENO, F_SETFL, O_NONBLOCK) == -1)
+        log_line(NULL, "it may block: %s", strerror(errno));
     serve(&client, NULL);
 }
 

@@ -106,6 +106,25 @@ def until(condition, what):
     while not condition():
         assert time.monotonic() < end, "waited in vain for " + what
         time.sleep(0.01)
+
+
+def small(*options):
+    """A server on a socket that holds little, so that it waits for us to read."""
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    ours.settimeout(20)
+    with open("log", "ab") as log:
+        server = subprocess.Popen(COMMAND + list(options), stdin=theirs, stdout=theirs, stderr=log)
+    theirs.close()
+    return ours, server
+
+
+def rest(ours, size=65536, pause=0):
+    heard = b""
+    while octets := ours.recv(size):
+        heard += octets
+        time.sleep(pause)
+    return heard
 '
 
 clients() { { echo "$CLIENTS" && cat; } | pieces; }
@@ -258,12 +277,7 @@ END
     # On a socket that holds little: it takes far longer than a second to read
     # these replies, but never a second to read some.
     clients <<'END'
-ours, theirs = socket.socketpair()
-theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-ours.settimeout(10)
-with open('log', 'ab') as log:
-    server = subprocess.Popen(COMMAND + ['-t', '1'], stdin=theirs, stdout=theirs, stderr=log)
-theirs.close()
+ours, server = small('-t', '1')
 ours.sendall(b'HELP\r\n' * 600 + b'QUIT\r\n')
 began, heard = time.monotonic(), b''
 while True:
@@ -274,6 +288,88 @@ while True:
     time.sleep(0.1 if time.monotonic() < began + 3 else 0)
 same(time.monotonic() > began + 3, True, 'it takes its time')
 same(codes(heard), ['220'] + ['214 2.0.0'] * 600 + ['221 2.0.0'], 'the replies')
+ours.close()
+server.wait(10)
+END
+}
+
+@test "RFC 5321 7.8: who is slow to read is still sent all replies before the last" {
+    # Three seconds, which is longer than the client has to take the last words alone.
+    clients <<'END'
+ends = {'221 2.0.0': b'QUIT\r\n', '421 4.7.0': b'x\r\n' * 20}
+sessions = []
+for last, commands in ends.items():
+    ours, server = small('-t', '10')
+    ours.sendall(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + commands)
+    sessions.append((last, ours, server))
+ours, server = small('-t', '10')                # HTTP ends it before EHLO
+ours.sendall(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + b'GET / HTTP/1.1\r\n')
+sessions.append(('502 5.5.1', ours, server))
+time.sleep(3)
+for last, ours, server in sessions:
+    before = ['220'] + ['214 2.0.0'] * 16 + ['250 2.0.0'] * 4
+    before += ['500 5.5.1'] * 20 if last[0] == '4' else []
+    same(codes(rest(ours)), before + [last], 'the replies')
+    ours.close()
+    server.wait(10)
+END
+}
+
+@test "RFC 5321 4.5.3.2.7: the time a client takes to read is not its time to write" {
+    # Half a command comes with the others, so its time runs while they are answered.
+    clients <<'END'
+ours, server = small('-t', '2')
+ours.sendall(b'HELP\r\n' * 60 + b'HE')
+until(lambda: select.select([ours], [], [], 0)[0], 'replies')
+time.sleep(0.1)
+ours.sendall(b'LP\r\nQUIT\r\n')
+same(codes(rest(ours, 1024, 0.3)), ['220'] + ['214 2.0.0'] * 61 + ['221 2.0.0'], 'the replies')
+ours.close()
+server.wait(10)
+END
+}
+
+@test "RFC 5321 7.8: -i: a socket that holds little can't be used to stay for ever" {
+    # Linux calls such a connection writable when less fits than is to be written.
+    clients <<'END'
+listener = socket.create_server(('127.0.0.1', 0))
+ours = socket.socket()
+ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+ours.connect(listener.getsockname())
+theirs = listener.accept()[0]
+theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+with open('log', 'ab') as log:
+    server = subprocess.Popen(COMMAND + ['-t', '1'], stdin=theirs, stdout=theirs, stderr=log)
+theirs.close()
+ours.settimeout(0.5)
+try:
+    while True:
+        ours.send(b'HELP\r\n' * 1000)
+except OSError:
+    pass
+same(server.wait(20), 0, 'the exit status')
+ours.close()
+END
+}
+
+@test "RFC 5321 3.8: SIGTERM while replies wait: no line is cut and another put behind it" {
+    # What is cut is the end of the stream, when 30 seconds are over.
+    clients <<'END'
+ours, server = small('-t', '120')
+try:
+    ours.settimeout(0.5)
+    while True:
+        ours.send(b'HELP\r\n' * 100)
+except OSError:
+    ours.settimeout(20)
+server.terminate()
+time.sleep(33)
+heard = rest(ours)
+whole = heard[:heard.rindex(b'\r\n')].split(b'\r\n')
+one = [line for line in whole[1:] if line.startswith(b'214')][:20]
+for line in whole[1:-1]:
+    assert line in one, line
+assert whole[-1] in one or whole[-1].startswith(b'421 4.3.2 '), whole[-1]
 ours.close()
 server.wait(10)
 END

@@ -115,6 +115,32 @@ letter() {
     line 'refused: 555 .*MAIL FROM:<> X=y'
 }
 
+@test "log: a password that a client says, though AUTH was not offered, is not there" {
+    serve -t 1
+    for what in 'AUTH PLAIN secret' 'auth plain secret' $'AUTH\tPLAIN secret' ' AUTH PLAIN secret' \
+        'AUTHPLAIN secret'; do
+        dialogue <<END
+S: 220 ...
+C: $what
+S: 50...
+END
+    done
+    # A command that comes in part, after one with a password and as the first part of one.
+    for what in 'AUTH PLAIN secret\r\nFO' '\r\nAUTH PLAIN secret'; do
+        dialogue <<END
+S: 220 ...
+X: $what
+S: 50...
+S: 421 4.4.2 ...
+END
+    done
+    wait_until no_sessions
+    all_lines_good
+    [ "$(grep -ciE 'refused.*after: (AUTH)?\]' log)" -eq 8 ]
+    line 'refused: 421 4\.4\.2 .*after: FO\]'
+    run ! grep -q secret log
+}
+
 @test "log: a client that is too slow, one turned away, and one that makes HTTP" {
     serve -t 1 -k 1
     dialogue <<'END'
