@@ -1912,7 +1912,7 @@ static void reply(struct session *s, const char *format, ...)
     size_t length;
 
     /* There is always room for one more: for the last words. */
-    if (!s->ended && sizeof s->out - s->out_length <= 2 * MAX_REPLY_LINE)
+    if (!s->ended && s->out_length >= MAX_REPLIES - 2 * MAX_REPLY_LINE)
         flush(s);
     line = s->out + s->out_length;
     va_start(args, format);
