@@ -41,7 +41,7 @@
  *   - The server can't start.  The function calls die(): what, why, and the
  *     way out, on one line.
  *
- * Words of the RFC, which is the Internet's name for a standard's text:
+ * Words of the RFCs, the documents that define the Internet's protocols:
  *
  *   octet          a byte
  *   CRLF           the octets 13 and 10, SMTP's end of a line
@@ -131,7 +131,7 @@ enum {
     /* RFC 5321 7.8 lets a server defend itself against attacks. */
     MAX_BLUNDERS = 20,          /* in one session: see is_blunder() */
     MIN_RATE = 500,             /* octets a second that mail data arrives at */
-    MIN_DISK = 65536,           /* octets free, or no message is begun */
+    MIN_DISK = 65536,           /* octets free, for a MAIL without SIZE= */
     STOP_SECONDS = 30,          /* to finish a message when the server stops */
     LINGER_SECONDS = 2,         /* to let the last reply reach the client */
 
@@ -186,6 +186,7 @@ struct message {
     long long size;             /* octets as RFC 1870 5 counts them */
     unsigned received;          /* how many Received: fields it had */
     bool in_header;             /* its header section has not ended yet */
+    bool has_field;             /* a field of it has come */
     bool in_return_path;        /* in a Return-Path: field, left out */
     bool foul;                  /* a bare CR, a bare LF or a NUL was seen */
     size_t length;              /* octets in text[] */
@@ -213,6 +214,7 @@ struct session {
     enum line_ending line_ending;
     char client_name[MAX_DOMAIN + 1];       /* from EHLO or HELO; "" before */
     bool extended;              /* it was EHLO */
+    bool mail_refused;          /* and nothing else was obeyed since */
     int blunders;               /* see MAX_BLUNDERS */
     unsigned messages;          /* DATA commands so far: numbers the IDs */
 
@@ -280,6 +282,7 @@ static sigset_t signals_open;
  * refusal. */
 typedef const char *handler(struct session *s, const char *arg);
 
+/* The functions of this type, to be defined in part 5. */
 static handler cmd_ehlo, cmd_helo, cmd_mail, cmd_rcpt, cmd_data, cmd_rset,
     cmd_noop, cmd_quit, cmd_vrfy, cmd_help;
 
@@ -497,7 +500,10 @@ static const char *path_end(const char *p)
 /* Is there an octet in the line that no command may hold?  Commands are ASCII
  * (RFC 5321 2.4) without control characters (RFC 5321 4.1.2).  8-bit octets
  * may stand where a mailbox can: in the path of MAIL and RCPT (RFC 6531 3.2),
- * and after VRFY (RFC 6531 3.7.4.2): that part of the line is from..to. */
+ * and after VRFY (RFC 6531 3.7.4.2): that part of the line is from..to.
+ *
+ * Not here: a 501 for such a command, which RFC 5321 4.1.2 asks for.  It gets
+ * the 500 of one that can't be read. */
 static bool has_stray_octet(const struct session *s,
                             const struct command *command)
 {
@@ -554,15 +560,18 @@ static const char *obey(struct session *s)
     else
         refusal = command->run(s, arg + keyword_length);
 
-    /* Here, since cmd_rcpt() refuses in so many places. */
+    /* Here, since these refuse in so many places. */
+    s->mail_refused = refusal != NULL && command->run == cmd_mail;
     if (refusal != NULL && command->run == cmd_rcpt)
         s->transaction.rcpt_refused = true;
     return refusal;
 }
 
 /* A browser can be made to post a form to any port, ours too: its request is
- * a line that we do not know, but the form's text could hold commands.  So a
- * session that says such a thing before EHLO ends there. */
+ * a line that we do not know, but the form's text could hold commands.
+ *
+ * Not here: bearing with HTTP, as with other unknown commands (RFC 5321 3.8).
+ * A session that says such a thing before EHLO ends there. */
 static bool is_http(const struct session *s)
 {
     static const char *const methods[] = {
@@ -570,6 +579,8 @@ static bool is_http(const struct session *s)
     };
     size_t length = strcspn(s->line, " \t\r\n");
 
+    if (s->line[0] == 0x16)             /* HTTPS: a TLS handshake */
+        return true;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (is_word(s->line, length, methods[i]))
             return true;
@@ -596,15 +607,16 @@ static void one_command(struct session *s)
     if (refusal != NULL)
         reply(s, "%s", refusal);
 
-    /* RFC 5321 3.8 forbids us to hang up on a client for a command that is not
-     * understood; RFC 5321 7.8 allows it against an attack.  Twenty such
-     * commands are no slip. */
+    /* Not here: bearing with any number of commands that are not understood,
+     * as RFC 5321 3.8 has it.  RFC 5321 7.8 lets us hang up on an attack, and
+     * twenty of them are no slip. */
     if (s->blunders >= MAX_BLUNDERS)            /* %s: our name goes there */
         take_leave(s, "421 4.7.0 %s Too many errors (RFC 5321 7.8)");
 }
 
 /* The ID that names this session in the log: no other process of this host
- * has had this process ID in this microsecond. */
+ * has had this process ID in this microsecond.  If the clock is set back, and
+ * a name comes again, create_file() notices. */
 static void name_session(struct session *s)
 {
     struct timespec t = { 0, 0 };
@@ -659,7 +671,9 @@ static const char *take_client_name(struct session *s, const char *arg,
                               : parse_domain(arg);
 
     /* RFC 5321 4.1.1.1: it is "wise for servers to be prepared" for further
-     * text after a literal.  It is passed over. */
+     * text after a literal.  It is passed over.
+     *
+     * Not here: refusing a literal after HELO, which takes only a domain. */
     if (end == NULL || (*end != '\0' && !(literal && *end == ' ')))
         return "501 5.5.4 Name your host, or its [address] "
                "(RFC 5321 4.1.1.1)";
@@ -782,7 +796,8 @@ static const char *take_parameters(const struct session *s, const char *p,
 
     if (*p != '\0' && *p != ' ')
         return "501 5.5.4 After the path comes a space (RFC 5321 4.1.1.2)";
-    while (refusal == NULL && *(p += strspn(p, " ")) != '\0') {
+    for (p += strspn(p, " "); refusal == NULL && *p != '\0';
+         p += strspn(p, " ")) {
         size_t length = strcspn(p, " ");
 
         /* RFC 5321 4.1.1.2: parameters belong to extensions, and HELO has
@@ -797,9 +812,9 @@ static const char *take_parameters(const struct session *s, const char *p,
 
 /* May this address be said here?  Old servers do not know octets above 127 in
  * addresses, so a client asks for them first, with SMTPUTF8 (RFC 6531 3.4),
- * and who did not is refused.  The code 5.6.7 is from RFC 6531 4.2.  Octets
- * that are not UTF-8 are no address at all; that refusal depends on the
- * command, so the caller gives it. */
+ * and who did not is refused.  The code 5.6.7 is from RFC 6531 4.2, which lets
+ * 553 go with it.  Octets that are not UTF-8 are no address at all; that
+ * refusal depends on the command, so the caller gives it. */
 static const char *check_8bit(const char *path, size_t length, bool utf8,
                               const char *not_utf8)
 {
@@ -816,8 +831,8 @@ static const char *cmd_mail(struct session *s, const char *arg)
     struct mail_parameters parameters = { .size = -1 };
     const char *path = arg + strspn(arg, " "), *end, *mailbox, *refusal;
 
-    /* RFC 5321 3.3: no spaces around the colon.  So many people and programs
-     * put one after it that this has been let pass. */
+    /* Not here: refusing a space after the colon, which RFC 5321 3.3 does not
+     * permit.  So many people and programs put one there. */
     if ((end = parse_reverse_path(path, &mailbox)) == NULL)
         return "501 5.1.7 A path is <local-part@domain>, or <> "
                "(RFC 5321 4.1.2)";
@@ -852,13 +867,13 @@ static const char *cmd_mail(struct session *s, const char *arg)
  * Domains are the same in any case (RFC 5321 2.4). */
 static bool is_served(const char *domain)
 {
-    if (*domain == '[')
-        return is_our_literal(domain);
+    bool literal = *domain == '[';
+
     for (int i = 0; i < options.domain_count; i++)
-        if (strcmp(options.domains[i], "*") == 0 ||
-            strcasecmp(options.domains[i], domain) == 0)
+        if (strcasecmp(options.domains[i], domain) == 0 ||
+            (!literal && strcmp(options.domains[i], "*") == 0))
             return true;
-    return false;
+    return literal && is_our_literal(domain);
 }
 
 /* Put path into the forward-path buffer, or say why not.  RFC 5321 4.1.1.3:
@@ -1026,7 +1041,8 @@ struct piece {
 static void next_piece(struct session *s, struct piece *piece)
 {
     const char *lf, *text;
-    size_t length, used;
+    size_t length;
+    bool cr;
 
     for (;;) {
         text = s->in + s->in_start;
@@ -1037,25 +1053,18 @@ static void next_piece(struct session *s, struct piece *piece)
         fill(s);
     }
     piece->starts_line = piece->ends_line;      /* that of the one before */
-    piece->ends_line = false;
     if (lf != NULL)
         length = (size_t)(lf - text);
-    used = lf != NULL ? length + 1 : length;
-
-    bool cr = length > 0 && text[length - 1] == '\r';
-    if (lf == NULL && cr) {
-        length--;                               /* its LF may yet come */
-        used--;
-    } else if (lf != NULL && (cr || s->line_ending == LF)) {
-        piece->ends_line = true;
-        length -= cr;
-    }
+    cr = length > 0 && text[length - 1] == '\r';
+    piece->ends_line = lf != NULL && (cr || s->line_ending == LF);
+    length -= cr;               /* it is half of this line end, or may become
+                                   half of the next */
     piece->foul = (lf != NULL && !piece->ends_line) ||
                   memchr(text, '\r', length) != NULL ||
                   memchr(text, '\0', length) != NULL;
     piece->text = text;
     piece->length = length;
-    s->in_start += used;
+    s->in_start += lf != NULL ? (size_t)(lf + 1 - text) : length;
 }
 
 /* RFC 5321 4.5.2: a lone dot is the end of mail data; of another line that
@@ -1088,20 +1097,25 @@ static size_t field_name(const struct piece *line)
     return colon < line->length && line->text[colon] == ':' ? name : 0;
 }
 
-/* Look at a piece of the header section; returns whether it is kept.  Exactly
- * one Return-Path: shall stand in a delivered message (RFC 5321 4.4), and we
- * put ours there, so others go.  Received: fields are counted, to find a loop
- * (RFC 5321 6.3). */
-static bool keep_header(struct message *m, const struct piece *piece)
+/* Look at a piece of the header section; returns whether it is kept.  One
+ * Return-Path: should stand in a delivered message, and others may be removed
+ * (RFC 5321 4.4): we put ours there, so they go.  Received: fields are
+ * counted, to find a loop (RFC 5321 6.3). */
+static bool keep_header(struct session *s, const struct piece *piece)
 {
+    struct message *m = &s->message;
+    bool folded = piece->length > 0 &&
+                  (*piece->text == ' ' || *piece->text == '\t');
+
     if (!m->in_header)
         return true;
-    if (piece->starts_line && (piece->length == 0 || (*piece->text != ' ' &&
-                                                      *piece->text != '\t'))) {
-        /* Else it goes on with the field before it: that is folded. */
+    if (piece->starts_line && folded && !m->has_field) {
+        append(s, "\n", 1);             /* or our own field would go on here */
+        m->in_header = false;
+    } else if (piece->starts_line && !folded) {
         size_t name = field_name(piece);
 
-        m->in_header = name > 0;
+        m->has_field = m->in_header = name > 0;
         m->in_return_path = is_word(piece->text, name, "Return-Path");
         if (is_word(piece->text, name, "Received"))
             m->received++;
@@ -1114,7 +1128,7 @@ static bool keep_header(struct message *m, const struct piece *piece)
 static const char *receive_message(struct session *s)
 {
     struct message *m = &s->message;
-    struct piece piece = { .ends_line = true };     /* one before the first */
+    struct piece piece = { .ends_line = true };     /* as if one came before */
 
     s->in_data = true;
     s->data_began = now();
@@ -1130,7 +1144,7 @@ static const char *receive_message(struct session *s)
         /* RFC 1870 5: line ends count two octets, doubled dots one. */
         m->size += (long long)piece.length + (piece.ends_line ? 2 : 0);
         m->foul = m->foul || piece.foul;
-        if (!keep_header(m, &piece) || m->foul ||
+        if (!keep_header(s, &piece) || m->foul ||
             m->size > options.max_message)
             continue;
         append(s, piece.text, piece.length);
@@ -1145,8 +1159,9 @@ static const char *receive_message(struct session *s)
  * 7. Reading an argument               RFC 5321 4.1.2, 4.1.3
  *
  * One function a rule of the grammar, and the rule above it.  In the rules,
- * a / b is one of the two, [ a ] may be left out, *a is any number of a, 1*3a
- * one to three of them, and %d32 is the octet with that number.
+ * a / b is one of the two, [ a ] may be left out, *a is any number of a, 1*a
+ * at least one, 1*3a one to three, 3a three, and %d32-126 is any octet from 32
+ * to 126.  ALPHA is a letter, DIGIT a digit, DQUOTE the octet 34.
  *
  * Each function is given where to begin, in a string that ends with NUL, and
  * returns where what it describes ends, or NULL where it is not there.
@@ -1222,7 +1237,7 @@ static const char *parse_ipv6(const char *p)
     if (compressed)
         p += 2;
     while ((digits = strspn(p, hex)) > 0) {
-        const char *ipv4 = parse_ipv4(p);
+        const char *ipv4 = parse_ipv4(p);   /* begins like a group */
 
         if (ipv4 != NULL) {
             groups += 2;
@@ -1395,8 +1410,8 @@ static bool is_utf8(const char *p, size_t length)
             low = 0x90;
         if (first == 0xF4)
             high = 0x8F;
-        for (; more > 0; more--, low = 0x80, high = 0xBF)
-            if (u == end || *u < low || *u++ > high)
+        for (; more > 0; more--, u++, low = 0x80, high = 0xBF)
+            if (u == end || *u < low || *u > high)
                 return false;
     }
     return true;
@@ -1484,7 +1499,7 @@ static bool disk_has(long long octets)
 {
     struct statvfs fs;
 
-    return statvfs(".", &fs) == -1 ||
+    return statvfs(".", &fs) == -1 || fs.f_blocks == 0 ||
            (double)fs.f_bavail * (double)fs.f_frsize >= (double)octets;
 }
 
@@ -1496,6 +1511,8 @@ static int make_durable(int fd)
 #ifdef F_FULLFSYNC              /* macOS: its fsync() stops at the drive */
     if (fcntl(fd, F_FULLFSYNC) != -1)
         return 0;
+    if (errno != ENOTSUP && errno != EINVAL && errno != ENOTTY)
+        return -1;              /* else: this file system has it not */
 #endif
     return fsync(fd);
 }
@@ -1534,6 +1551,15 @@ static bool is_directory(const char *path)
     return S_ISDIR(st.st_mode);
 }
 
+/* Is this descriptor's file the one that st describes? */
+static bool is_file(int fd, const struct stat *st)
+{
+    struct stat own;
+
+    return fstat(fd, &own) == 0 && own.st_dev == st->st_dev &&
+           own.st_ino == st->st_ino;
+}
+
 /* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
  * is on disk: who finds a tmp can rely on it, even if the process that made
  * it is another one.  Returns -1 and sets errno when that failed. */
@@ -1553,6 +1579,8 @@ static int make_mailbox(const char *mailbox)
     return make_directory(tmp);
 }
 
+/* O_EXCL: another's file is never written to.  A mailbox that is made for a
+ * message which is then refused stays, empty: somebody else may use it. */
 static void create_file(struct session *s)
 {
     struct message *m = &s->message;
@@ -1603,8 +1631,8 @@ static void append(struct session *s, const char *octets, size_t length)
 }
 
 /* date-time: RFC 5322 3.3.  RFC 5321 4.4: local time with its offset, which
- * is local time minus UT.  strftime() would look for the
- * time zone again, and after a chroot() not find it. */
+ * is local time minus UT.  strftime() would look for the time zone again, and
+ * after a chroot() not find it. */
 static void format_date(char *text, size_t size, time_t t)
 {
     static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri",
@@ -1643,7 +1671,9 @@ static void write_trace(struct session *s, time_t t)
     format_date(date, sizeof date, t);
 
     /* RFC 5321 7.2: only one recipient may be named, or blind copies would
-     * not be blind.  RFC 6531 4.3: UTF8SMTP is ESMTP with SMTPUTF8. */
+     * not be blind.  And <postmaster> without a domain is no Path, as "for"
+     * wants it (RFC 5321 4.4).
+     * RFC 6531 4.3: UTF8SMTP is ESMTP with SMTPUTF8. */
     bool alone = tr->recipients == 1 && find_domain(path) != NULL;
     snprintf(text, sizeof text,
              "Return-Path: <%s>\n"
@@ -1668,7 +1698,7 @@ static void begin_message(struct session *s)
     char host[100];
     time_t t = time(NULL);
 
-    *m = (struct message){ .fd = -1, .in_header = true };
+    *m = (struct message){ .fd = -1, .in_header = true };   /* the rest: 0 */
 
     /* A long name is cut: that is no fault here. */
     (void)escape_name(host, sizeof host, options.name, strlen(options.name));
@@ -1680,27 +1710,36 @@ static void begin_message(struct session *s)
 /* Move the whole, durable file from tmp into new, for every recipient.
  * Returns 0, or the errno of what failed; then drop_message() undoes the rest.
  *
- * Two mailboxes may be one directory, by a symbolic link: then the file is
- * where it should be already. */
+ * Two mailboxes may be one directory, by a symbolic link: then the file is in
+ * the second tmp already, and is moved only once.
+ *
+ * Not here: mailboxes on several file systems.  link() can't join those, and a
+ * message for two of them gets 451. */
 static int deliver(const struct session *s)
 {
     const struct recipient *to = s->transaction.forward_path;
     size_t recipients = s->transaction.recipients;
     const char *file = s->message.file;
     char first[MAX_FILE_PATH], tmp[MAX_FILE_PATH], new[MAX_FILE_PATH];
+    bool same[MAX_RECIPIENTS] = { false };
+    struct stat st;
 
     file_path(first, to[0].mailbox, "tmp", file);
     for (size_t i = 1; i < recipients; i++) {
         file_path(tmp, to[i].mailbox, "tmp", file);
-        if (make_mailbox(to[i].mailbox) == -1 ||
-            (link(first, tmp) == -1 && errno != EEXIST))
+        if (make_mailbox(to[i].mailbox) == -1)
+            return errno;
+        if (link(first, tmp) == 0)
+            continue;
+        same[i] = errno == EEXIST && stat(tmp, &st) == 0 &&
+                  is_file(s->message.fd, &st);
+        if (!same[i])
             return errno;
     }
     for (size_t i = 0; i < recipients; i++) {
         file_path(tmp, to[i].mailbox, "tmp", file);
         file_path(new, to[i].mailbox, "new", file);
-        if (rename(tmp, new) == -1 &&
-            (errno != ENOENT || access(new, F_OK) == -1))
+        if (!same[i] && rename(tmp, new) == -1)
             return errno;
     }
     for (size_t i = 0; i < recipients; i++) {
@@ -1783,15 +1822,15 @@ static const char *keep_message(struct session *s)
  * 9. The wire                          RFC 5321 2.3.7, 2.3.8, 4.2, 4.5.3.2
  *
  * The session is on standard input and output, whether a connection was put
- * there by fork_for() or by inetd.  TCP delivers octets in what pieces it
- * likes: a line may come in ten packets, or ten lines in one.  So input goes
- * into a buffer, and lines are taken from there; replies go into another, and
- * are sent when we are about to wait for more input.  That answers a group of
- * pipelined commands in one packet (RFC 2920).
+ * there by become_session() or by inetd.  TCP delivers octets in what pieces
+ * it likes: a line may come in ten packets, or ten lines in one.  So input
+ * goes into a buffer, and lines are taken from there; replies go into another,
+ * and are sent when we are about to wait for more input.  That answers a group
+ * of pipelined commands in one packet (RFC 2920).
  *
  * Not here: RFC 2920's list of replies that must not be held back.  Its last
- * word is kept: all are sent as soon as the input is empty.  A client can't
- * tell the difference, for it waits for the replies to all that it has sent.
+ * word is kept: all are sent as soon as the input is empty.  Who keeps to
+ * RFC 2920 waits at the end of a group, and there all have been sent.
  * --------------------------------------------------------------------- */
 
 /* Seconds on a clock that nobody sets. */
@@ -1868,22 +1907,23 @@ static bool wait_for(struct session *s, bool writing, double deadline)
 static void flush(struct session *s)
 {
     int timeout = s->ended ? LINGER_SECONDS : options.timeout;
-    bool wait = options.inetd;
+    size_t most = options.inetd ? PIPE_BUF : sizeof s->out;
+    bool ask_first = options.inetd;
 
     while (s->out_sent < s->out_length) {
         size_t part = s->out_length - s->out_sent;
         ssize_t n;
 
-        if (wait && !wait_for(s, true, now() + timeout))
+        if (ask_first && !wait_for(s, true, now() + timeout))
             break;
         n = write(STDOUT_FILENO, s->out + s->out_sent,
-                  part < PIPE_BUF ? part : PIPE_BUF);
+                  part < most ? part : most);
         if (n > 0)
             s->out_sent += (size_t)n;
         else if (n == 0 || (errno != EINTR && errno != EAGAIN))
             break;
         else
-            wait = true;
+            ask_first = true;
     }
     if (s->out_sent < s->out_length && !s->ended) {
         s->out_sent = s->out_length;
@@ -1895,9 +1935,15 @@ static void flush(struct session *s)
 
 /* RFC 5321 4.2.1: x0z is for syntax, unknown and superfluous commands; and
  * 555 is for parameters that we did not offer.  Sent often, they show that
- * this is no mail client. */
-static bool is_blunder(const char *line)
+ * this is no mail client.  But one that pipelines (RFC 2920) sends RCPT and
+ * DATA before it knows that its MAIL was refused: those 503 don't count.
+ *
+ * Not here: counting refused recipients, as RFC 5321 7.8 suggests.  Some look
+ * for addresses so, but an old mailing list does it too. */
+static bool is_blunder(const struct session *s, const char *line)
 {
+    if (strncmp(line, "503", 3) == 0)
+        return !s->mail_refused;
     return strncmp(line, "50", 2) == 0 || strncmp(line, "555", 3) == 0;
 }
 
@@ -1911,7 +1957,7 @@ static void reply(struct session *s, const char *format, ...)
     va_list args;
     size_t length;
 
-    /* There is always room for one more: for the last words. */
+    /* Room for one line more is always kept: for the last words. */
     if (!s->ended && s->out_length >= MAX_REPLIES - 2 * MAX_REPLY_LINE)
         flush(s);
     line = s->out + s->out_length;
@@ -1926,7 +1972,7 @@ static void reply(struct session *s, const char *format, ...)
     if (*line == '4' || *line == '5')       /* AUTH's line holds a password */
         log_line(s, "refused: %s [after: %.*s]", line,
                  strncasecmp(said, "AUTH", 4) == 0 ? 4 : INT_MAX, said);
-    s->blunders += is_blunder(line);
+    s->blunders += is_blunder(s, line);
 
     memcpy(line + length, "\r\n", 2);
     s->out_length += length + 2;
@@ -1939,10 +1985,13 @@ static void reply(struct session *s, const char *format, ...)
 static double input_deadline(const struct session *s)
 {
     double stall = now() + options.timeout, slow;
+    long long octets = s->data_octets;
 
     if (!s->in_data)
         return s->deadline;
-    slow = s->data_began + options.timeout + (double)s->data_octets / MIN_RATE;
+    if (octets > options.max_message)   /* it will be refused: no more time */
+        octets = options.max_message;
+    slow = s->data_began + options.timeout + (double)octets / MIN_RATE;
     return slow < stall ? slow : stall;
 }
 
@@ -1954,7 +2003,7 @@ static void fill(struct session *s)
     double began = now();
     ssize_t n;
 
-    /* What the client takes to read replies is not its time to write. */
+    /* The time that this takes is not counted as the client's delay. */
     flush(s);
     s->deadline += now() - began;
     s->data_began += now() - began;
@@ -2033,7 +2082,7 @@ static enum line_kind read_line(struct session *s)
             s->line[length] = c;
             s->line[length + 1] = '\0';     /* a timeout may end it here */
         }
-        length++;
+        length += length <= MAX_COMMAND_LINE;   /* one more: it is too long */
     }
     settle_line_ending(s, last == '\r');
     s->skip_rest = s->line_ending == CRLF && last != '\r';
@@ -2042,21 +2091,21 @@ static enum line_kind read_line(struct session *s)
     too_long = length + 2 > MAX_COMMAND_LINE;
     if (too_long)
         length = MAX_COMMAND_LINE - 2;
-    s->line[length] = '\0';
-    s->line_length = length;
     if (options.verbose)
         log_dialogue(s, "C", s->line, length);
 
     /* RFC 5321 4.1.1: white space at the end of a command is let pass. */
-    while (s->line_length > 0 && strchr(" \t", s->line[s->line_length - 1])
-           && s->line[s->line_length - 1] != '\0')
-        s->line[--s->line_length] = '\0';
+    while (length > 0 &&
+           (s->line[length - 1] == ' ' || s->line[length - 1] == '\t'))
+        length--;
+    s->line[length] = '\0';
+    s->line_length = length;
     return s->skip_rest ? BARE_LF : too_long ? LONG_LINE : GOOD_LINE;
 }
 
 /* Let the last reply arrive.  If we closed a connection on which octets still
  * come in, TCP would answer them with a reset, and that can destroy what the
- * client has not read yet.  A pipe knows no reset. */
+ * client has not read yet.  On a pipe shutdown() fails, and that can't be. */
 static void linger(struct session *s)
 {
     double deadline = now() + LINGER_SECONDS;
@@ -2068,7 +2117,7 @@ static void linger(struct session *s)
             return;
 }
 
-/* End the session and the process: the one way out.  last_words is the reply
+/* End a session that has begun, and its process.  last_words is the reply
  * to say first, with %s for our name, which RFC 5321 4.2.2 wants at the head
  * of 221 and 421; or NULL where nobody is there to hear it.  The client has
  * LINGER_SECONDS to take what is held, and then to close. */
@@ -2076,8 +2125,6 @@ static void end_session(struct session *s, const char *last_words)
 {
     char who[MAX_LITERAL];
 
-    if (s->ended)               /* the client did not take our last words */
-        _exit(EX_OK);
     s->ended = true;
     drop_message(s);
     if (last_words != NULL)
@@ -2110,6 +2157,18 @@ static void take_leave(struct session *s, const char *last_words)
  * "...", so that it can't forge one there either.
  * --------------------------------------------------------------------- */
 
+/* Can a line be written to the log?  Who reads it through a pipe may have
+ * stopped reading; mail does not wait for that for more than a second. */
+static bool log_has_room(void)
+{
+    struct timespec second = { 1, 0 };
+    fd_set set;
+
+    FD_ZERO(&set);
+    FD_SET(STDERR_FILENO, &set);
+    return pselect(STDERR_FILENO + 1, NULL, &set, NULL, &second, NULL) > 0;
+}
+
 /* Log octets, escaped, in a line that begins with prefix. */
 static void log_octets(const char *prefix, const char *octets, size_t length)
 {
@@ -2133,7 +2192,7 @@ static void log_octets(const char *prefix, const char *octets, size_t length)
             syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
         else {
             line[used++] = '\n';
-            if (write(STDERR_FILENO, line, used) == -1)
+            if (!log_has_room() || write(STDERR_FILENO, line, used) == -1)
                 return;         /* and there is nobody to tell */
         }
         start = strlen(prefix) + 4;             /* the next line goes on */
@@ -2190,6 +2249,8 @@ struct server {
     struct child children[MAX_SESSIONS + MAX_REFUSALS];
 };
 
+/* sockaddr_storage has room for an address of any kind, and ss_family tells
+ * which it is. */
 static struct ip ip_of(const struct sockaddr_storage *address)
 {
     struct ip ip = { .known = true };
@@ -2296,7 +2357,10 @@ static void reap(struct server *server)
 }
 
 /* Why this client can't be served now, or NULL.  RFC 5321 4.5.4.2: "some
- * limit MAY be imposed".  *refusing is set to how many only refuse. */
+ * limit MAY be imposed".  *refusing is set to how many only refuse.
+ *
+ * Not here: taking a network for one client, though who has IPv6 has 2^64
+ * addresses at least.  -c is the limit for those. */
 static const char *over_limit(const struct server *server,
                               const struct ip *client, int *refusing)
 {
@@ -2331,13 +2395,11 @@ static void turn_away(int connection, const struct ip *client,
                       const char *refusal)
 {
     char line[MAX_REPLY_LINE], who[MAX_LITERAL];
-    int mark = (int)(strstr(refusal, "%s") - refusal);
 
     ip_literal(who, sizeof who, client);
-    snprintf(line, sizeof line, "%.*s%s%s\r\n", mark, refusal, options.name,
-             refusal + mark + 2);
-    log_line(NULL, "refused: %.*s client=%s", (int)strcspn(line, "\r"), line,
-             who);
+    snprintf(line, sizeof line - 2, refusal, options.name);
+    log_line(NULL, "refused: %s client=%s", line, who);
+    memcpy(line + strlen(line), "\r\n", 3);
     if (write(connection, line, strlen(line)) == -1)
         log_line(NULL, "lost: %s", strerror(errno));
     shutdown(connection, SHUT_WR);
@@ -2367,9 +2429,11 @@ static void fork_for(struct server *server, int connection,
                      const struct ip *client)
 {
     struct child *child = server->children;
+    const char *refusal;
     int refusing;
-    const char *refusal = over_limit(server, client, &refusing);
 
+    reap(server);               /* who has just ended does not count */
+    refusal = over_limit(server, client, &refusing);
     if (refusal != NULL && refusing >= MAX_REFUSALS) {
         turn_away(connection, client, refusal);
         return;
@@ -2444,18 +2508,20 @@ static void wait_for_clients(struct server *server)
             accept_one(server, server->listeners[i]);
 }
 
-/* kill() sends any signal, not only those that kill; 0 is none.  Returns how
- * many children there are. */
-static int signal_children(const struct server *server, int number)
+/* kill() sends any signal, not only those that kill. */
+static void signal_children(const struct server *server, int number)
 {
-    int count = 0;
-
     for (size_t i = 0; i < places(); i++)
-        if (server->children[i].pid != 0) {
+        if (server->children[i].pid != 0)
             kill(server->children[i].pid, number);
-            count++;
-        }
-    return count;
+}
+
+static bool has_children(const struct server *server)
+{
+    for (size_t i = 0; i < places(); i++)
+        if (server->children[i].pid != 0)
+            return true;
+    return false;
 }
 
 /* Serve until SIGTERM or SIGINT, then tell the children, and wait for them:
@@ -2473,14 +2539,14 @@ static void run_server(struct server *server)
     for (int i = 0; i < server->listener_count; i++)
         close(server->listeners[i]);
     signal_children(server, SIGTERM);
-    patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;
-    while (reap(server), signal_children(server, 0) > 0) {
+    patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;   /* and to spare */
+    while (has_children(server) && now() < patience) {
         struct timespec second = { 1, 0 };
 
-        if (now() > patience)
-            signal_children(server, SIGKILL);
         pselect(0, NULL, NULL, NULL, &second, &signals_open);
+        reap(server);
     }
+    signal_children(server, SIGKILL);
 }
 
 /* ------------------------------------------------------------------------
@@ -2534,7 +2600,7 @@ static NO_RETURN void help(void)
     puts("\nWhat a client can say:\n");
     for (int i = 0; i < COMMANDS; i++)
         if (commands[i].run != NULL)
-            printf("  %s %-*s %s (%s)\n", commands[i].verb, 25,
+            printf("  %s %-25s %s (%s)\n", commands[i].verb,
                    commands[i].argument, commands[i].meaning,
                    commands[i].section);
     exit(fflush(stdout) == 0 ? EX_OK : EX_IOERR);
@@ -2638,14 +2704,14 @@ static void take_options(int argc, char **argv)
 
 /* The log must never go to the client.  inetd gives us the connection as
  * standard error too, which is so if device and inode are the same: then
- * syslog is left. */
+ * syslog is left.  But with a pipe or a terminal there it is a person who
+ * wants to see the log. */
 static void choose_log(void)
 {
-    struct stat error, input;
+    struct stat error;
 
     if (fstat(STDERR_FILENO, &error) == 0 && S_ISSOCK(error.st_mode) &&
-        fstat(STDIN_FILENO, &input) == 0 && error.st_dev == input.st_dev &&
-        error.st_ino == input.st_ino) {
+        (is_file(STDIN_FILENO, &error) || is_file(STDOUT_FILENO, &error))) {
         options.to_syslog = true;
         openlog("smtpd", LOG_PID | LOG_NDELAY, LOG_MAIL);
     }
@@ -2672,7 +2738,7 @@ static void set_up_signals(void)
     sigaction(SIGXFSZ, &action, NULL);
 
     action.sa_handler = on_signal;
-    sigprocmask(SIG_BLOCK, NULL, &signals_open);
+    sigprocmask(SIG_BLOCK, NULL, &signals_open);    /* asks, changes nothing */
     blocked = signals_open;
     for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++) {
         sigaction(handled[i], &action, NULL);
@@ -2723,16 +2789,20 @@ static void become_user(const struct passwd *user)
             options.user, strerror(errno));
 }
 
-/* Remove from one mailbox's tmp what no writer can still be at work on. */
+/* Remove from one mailbox's tmp what no writer can still be at work on.  What
+ * is no Maildir may have a tmp too, and its files are none of ours. */
 static void clean_tmp(const char *mailbox)
 {
-    char path[MAX_FILE_PATH];
+    char path[MAX_FILE_PATH], new[MAX_FILE_PATH], cur[MAX_FILE_PATH];
     const struct dirent *entry;
     struct stat st;
     DIR *directory;
 
     file_path(path, mailbox, "tmp", "");
-    if ((directory = opendir(path)) == NULL)
+    file_path(new, mailbox, "new", "");
+    file_path(cur, mailbox, "cur", "");
+    if (!is_directory(new) || !is_directory(cur) ||
+        (directory = opendir(path)) == NULL)
         return;
     while ((entry = readdir(directory)) != NULL) {
         file_path(path, mailbox, "tmp", entry->d_name);
@@ -2772,7 +2842,7 @@ static int open_socket(const struct addrinfo *address, bool v6_only)
 
     /* Not blocking: a client may be gone between pselect() and accept(), and
      * that must not wait for the next one. */
-    errno = EMFILE;                     /* pselect() takes no higher one */
+    errno = EMFILE;                     /* if it is too high for pselect() */
     if (fd < FD_SETSIZE && fcntl(fd, F_SETFL, O_NONBLOCK) != -1 &&
         bind(fd, address->ai_addr, address->ai_addrlen) == 0 &&
         listen(fd, SOMAXCONN) == 0)

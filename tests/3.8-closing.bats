@@ -127,6 +127,19 @@ END
     [ "$(cut -c 1-3 out | tail -n 6 | xargs)" = "250 500 501 503 555 421" ]
 }
 
+@test "RFC 5321 3.8: RCPT and DATA that are pipelined behind a refused MAIL are no blunders" {
+    group=('MAIL FROM:<> SIZE=99999999999')
+    for _ in {1..25}; do group+=('RCPT TO:<bob@localhost>'); done
+    good=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x .)
+    printf '%s\r\n' 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT | talk >out
+    [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 52 ]
+    [ "$(mail_count bob)" -eq 1 ]
+    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
+    # But not where something else came between.
+    printf '%s\r\n' 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT | talk >out
+    [[ $(tail -n 1 out) == "421 4.7.0 "* ]]
+}
+
 @test "RFC 5321 7.8: refusals of mail are no blunders" {
     mkdir -p mail/bob
     { printf 'EHLO me\r\n'

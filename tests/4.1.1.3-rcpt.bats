@@ -250,6 +250,12 @@ S: 250 2.1.5 ...
 END
 }
 
+@test "RFC 5321 4.1.3: our own address literal is that of -n too, for one behind a NAT" {
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@[192.0.2.1]>' 'RCPT TO:<bob@[192.0.2.2]>' |
+        talk -n '[192.0.2.1]' >out
+    [ "$(cut -c 1-9 out | tail -n 2 | xargs)" = '250 2.1.5 550 5.7.1' ]
+}
+
 @test "RFC 5321 4.1.3: our own address literal, where it is IPv6, in any spelling" {
     py <<<'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
         skip "no IPv6 here"

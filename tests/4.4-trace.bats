@@ -369,6 +369,16 @@ last Subject: no body\n
 END
 }
 
+@test "RFC 5321 4.4: mail data that begins with a space or tab do not go on with our Received" {
+    for first in ' with SMTPS; Mon, 1 Jan 2001 00:00:00 +0000' $'\tfor <eve@example.com>' ' '; do
+        rm -rf mail
+        printf '%s\n' "$first" 'Subject: x' '' 'Return-Path: <kept>' >sent
+        post '<>' bob@example.com <sent
+        has_trace "$(message bob)" '<>' '.*'
+        { echo && cat sent; } | cmp - rest
+    done
+}
+
 @test "RFC 5321 4.4: the header section ends at a line that is no field" {
     cat >sent <<'END'
 Subject: x

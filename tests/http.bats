@@ -37,6 +37,19 @@ END
     wait_until no_sessions
 }
 
+@test "http: HTTPS ends the session too, whatever its handshake holds" {
+    # A browser sends back a session ticket, and that is the text of a stranger's choice.
+    { printf '\026\003\001\002\000\001\000\001\374\003\003'
+        printf '%s\r\n' '' 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x . QUIT; } |
+        talk >out
+    [ "$(wc -l <out)" -eq 2 ]
+    [[ $(tail -n 1 out) == "$refusal"* ]]
+    [ "$(mail_count bob)" -eq 0 ]
+    # In a session that has begun it is no more than an octet that nobody can type.
+    printf '%b\r\n' 'HELO me' '\0026' NOOP | talk >out
+    [ "$(cut -c 1-9 out | tail -n 2 | xargs)" = '500 5.5.2 250 2.0.0' ]
+}
+
 @test "http: a form that holds a whole mail session is not obeyed" {
     serve
     {
@@ -98,5 +111,5 @@ END
     printf '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' | send_raw >out
     [ "$(wc -l <out)" -eq 1 ]
     printf '\x16\x03\x01\x02\x00\x01\x00\x0d\x0aNOOP\r\n' | send_raw >out
-    [ "$(cut -c 1-9 out | sed 1d | xargs)" = '500 5.5.2 250 2.0.0' ]
+    [ "$(cut -c 1-9 out | sed 1d | xargs)" = '502 5.5.1' ]
 }

@@ -267,6 +267,29 @@ END
     [ "$(wc -l <log)" -eq $((1 + 8 * (2 + 1 + 2 * 102))) ]
 }
 
+@test "log: one who reads the log and stands still holds up no mail, and no end" {
+    mkfifo pipe
+    py "$SMTPD" <<'END'
+import fcntl, os, re, signal, smtplib, subprocess, sys, time
+reader, writer = os.pipe()
+server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail"], stderr=writer)
+port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
+fcntl.fcntl(writer, fcntl.F_SETFL, os.O_NONBLOCK)
+try:
+    while True:
+        os.write(writer, b"x" * 4096)
+except BlockingIOError:
+    fcntl.fcntl(writer, fcntl.F_SETFL, 0)
+client = smtplib.SMTP("127.0.0.1", port, timeout=20)
+client.sendmail("a@b.example", ["bob@localhost"], "Subject: x\n\nx\n")
+server.send_signal(signal.SIGTERM)
+assert client.getreply()[0] == 421
+client.close()
+assert server.wait(20) == 0
+assert len(os.listdir("mail/bob/new")) == 1
+END
+}
+
 @test "log: one who reads the log and goes away harms no mail" {
     mkfifo pipe
     head -n 1 <pipe >first &

@@ -282,6 +282,29 @@ END
         <(printf '%s\n' "${names[@]}")
 }
 
+@test "maildir: a mailbox that is another one by a link gets one copy, even if it is read at once" {
+    need strace
+    strace -o trace true 2>/dev/null || skip "strace may not trace here"
+    export ASAN_OPTIONS=detect_leaks=0
+    mkdir -p mail/bob/{tmp,new,cur} && ln -s bob mail/postmaster
+    # A mail reader takes each message out of new as soon as it is there.
+    (until [ -e over ]; do mv mail/bob/new/* mail/bob/cur/ 2>/dev/null || :; done) 3>&- 4>&- &
+    reader=$!
+    for to in 'bob postmaster' 'postmaster bob'; do
+        { printf '%s\r\n' 'HELO me' 'MAIL FROM:<>'
+            # shellcheck disable=SC2086
+            printf 'RCPT TO:<%s@localhost>\r\n' $to
+            printf '%s\r\n' DATA x . QUIT; } >input
+        strace -f -o trace -e trace=rename,renameat,renameat2 \
+            -e inject=rename,renameat,renameat2:delay_exit=300000 \
+            "$SMTPD" -i -m mail -n mail.example.com <input >>replies 2>>log
+    done
+    : >over
+    wait "$reader" || :
+    [ "$(grep -c '^250 2\.0\.0 Message kept' replies)" -eq 2 ]
+    [ "$(find mail -type f | wc -l)" -eq 2 ]
+}
+
 @test "maildir: names are unique among messages, sessions and servers at one time" {
     one_session() {
         {
@@ -326,11 +349,12 @@ END
 }
 
 @test "maildir: at the start, files in tmp over 36 hours old go, younger ones stay" {
-    mkdir -p mail/{bob,carol}/{tmp,new,cur} 'mail/%2E./tmp'
+    mkdir -p mail/{bob,carol,%2E.}/{tmp,new,cur} mail/project/tmp mail/half/{tmp,new}
     py <<'END'
 import os, time
 for path, hours in [("bob/tmp/old", 37), ("bob/tmp/young", 35), ("bob/tmp/.dot", 40),
                     ("bob/new/old", 900), ("bob/cur/old:2,S", 900), ("%2E./tmp/old", 99),
+                    ("project/tmp/notes", 900), ("half/tmp/notes", 900),
                     ("carol/tmp/old", 37), ("carol/tmp/future", -40), ("carol/other", 900)]:
     open("mail/" + path, "w").close()
     when = time.time() - hours * 3600
@@ -342,7 +366,9 @@ END
 mail/bob/new/old
 mail/bob/tmp/young
 mail/carol/other
-mail/carol/tmp/future' ]
+mail/carol/tmp/future
+mail/half/tmp/notes
+mail/project/tmp/notes' ]
     [ -d mail/bob/tmp/directory ]
 }
 

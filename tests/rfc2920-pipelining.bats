@@ -253,6 +253,24 @@ s.end()
 END
 }
 
+@test "RFC 2920 3.2: replies of more than 4096 octets don't wait for the client to confirm some" {
+    # TCP would hold the second of two small packets for some 40 milliseconds.
+    serve
+    py "$PORT" <<'END'
+import socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+client.recv(1000)
+rounds = []
+for _ in range(21):
+    began, heard = time.monotonic(), b""
+    client.sendall(b"NOOP\r\n" * 250)
+    while heard.count(b"\n") < 250:
+        heard += client.recv(65536)
+    rounds.append(time.monotonic() - began)
+assert sorted(rounds)[10] < 0.02, rounds
+END
+}
+
 @test "RFC 2920 3.2: as few write() calls as the input allows, seen by strace" {
     need strace
     strace -o trace true 2>/dev/null || skip "strace may not trace here"

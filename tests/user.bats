@@ -164,7 +164,7 @@ END
 
 @test "-u: old files in tmp are removed all the same, and SIGTERM ends it" {
     need_root
-    mkdir -p mail/bob/tmp && : >mail/bob/tmp/old
+    mkdir -p mail/bob/{tmp,new,cur} && : >mail/bob/tmp/old
     touch -t 200001010000 mail/bob/tmp/old
     chown -R nobody mail
     serve -u nobody
