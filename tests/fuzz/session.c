@@ -265,6 +265,8 @@ static void check_data(const struct run *r, const uint8_t *p, size_t n, bool lf)
     for (int lines = 0; lines < 5; body++)      /* past our own fields */
         lines += *body == '\n';
     want[length] = '\0';
+    if (*want == ' ' || *want == '\t')           /* or ours would go on there */
+        check(*body++ == '\n', "our Received is not ended");
     if (strcasestr(want, "Return-Path") != NULL)
         return;                         /* a field may have been left out */
     check(r->mail + r->mail_length - body == length &&
