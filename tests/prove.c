@@ -304,7 +304,8 @@ void prove_next_piece(void)
 /* Look at a piece, in whatever state those before it have left. */
 void prove_piece(void)
 {
-    struct message m;
+    static struct session s;
+    struct message *m = &s.message;
     struct piece piece;
 
     Frama_C_make_unknown(text, LENGTH);
@@ -312,11 +313,12 @@ void prove_piece(void)
     piece.length = (size_t)Frama_C_interval_split(0, LENGTH);
     piece.starts_line = Frama_C_interval(0, 1);
     piece.ends_line = Frama_C_interval(0, 1);
-    m.in_header = Frama_C_interval(0, 1);
-    m.in_return_path = Frama_C_interval(0, 1);
-    m.received = Frama_C_interval(0, INT_MAX);
+    m->in_header = Frama_C_interval(0, 1);
+    m->has_field = Frama_C_interval(0, 1);
+    m->in_return_path = Frama_C_interval(0, 1);
+    m->received = Frama_C_interval(0, INT_MAX);
     if (!undo_dot(&piece))
-        keep_header(&m, &piece);
+        keep_header(&s, &piece);
     for (size_t i = 0; i < piece.length; i++)
         touch(piece.text + i);
 }
