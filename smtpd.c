@@ -2429,11 +2429,9 @@ static void fork_for(struct server *server, int connection,
                      const struct ip *client)
 {
     struct child *child = server->children;
-    const char *refusal;
     int refusing;
+    const char *refusal = over_limit(server, client, &refusing);
 
-    reap(server);               /* who has just ended does not count */
-    refusal = over_limit(server, client, &refusing);
     if (refusal != NULL && refusing >= MAX_REFUSALS) {
         turn_away(connection, client, refusal);
         return;
@@ -2491,7 +2489,7 @@ static void wait_for_clients(struct server *server)
     bool paused = now() < server->pause_until;
     struct timespec second = { 1, 0 };
     fd_set set;
-    int top = -1;
+    int top = -1, ready;
 
     FD_ZERO(&set);
     for (int i = 0; i < server->listener_count && !paused; i++) {
@@ -2500,10 +2498,10 @@ static void wait_for_clients(struct server *server)
             top = server->listeners[i];
     }
     /* select() and its kin are told the highest descriptor, plus one. */
-    if (pselect(top + 1, &set, NULL, NULL, paused ? &second : NULL,
-                &signals_open) <= 0)
-        return;
-    for (int i = 0; i < server->listener_count; i++)
+    ready = pselect(top + 1, &set, NULL, NULL, paused ? &second : NULL,
+                    &signals_open);
+    reap(server);
+    for (int i = 0; ready > 0 && i < server->listener_count; i++)
         if (FD_ISSET(server->listeners[i], &set))
             accept_one(server, server->listeners[i]);
 }
@@ -2533,7 +2531,6 @@ static void run_server(struct server *server)
 
     while (!stopping) {
         wait_for_clients(server);
-        reap(server);
         note_signals();
     }
     for (int i = 0; i < server->listener_count; i++)
