@@ -579,7 +579,7 @@ static bool is_http(const struct session *s)
     };
     size_t length = strcspn(s->line, " \t\r\n");
 
-    if (s->line[0] == 0x16)             /* HTTPS: a TLS handshake */
+    if (s->line[0] == 0x16 && s->line[1] == 0x03)   /* HTTPS: TLS begins so */
         return true;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (is_word(s->line, length, methods[i]))
@@ -615,8 +615,7 @@ static void one_command(struct session *s)
 }
 
 /* The ID that names this session in the log: no other process of this host
- * has had this process ID in this microsecond.  If the clock is set back, and
- * a name comes again, create_file() notices. */
+ * has had this process ID in this microsecond. */
 static void name_session(struct session *s)
 {
     struct timespec t = { 0, 0 };
@@ -812,9 +811,10 @@ static const char *take_parameters(const struct session *s, const char *p,
 
 /* May this address be said here?  Old servers do not know octets above 127 in
  * addresses, so a client asks for them first, with SMTPUTF8 (RFC 6531 3.4),
- * and who did not is refused.  The code 5.6.7 is from RFC 6531 4.2, which lets
- * 553 go with it.  Octets that are not UTF-8 are no address at all; that
- * refusal depends on the command, so the caller gives it. */
+ * and who did not is refused: with 553 at both commands, as RFC 6531 4.2 lets
+ * us, though RFC 6531 3.5 has 550 at MAIL.  Octets that are not UTF-8 are no
+ * address at all; that refusal depends on the command, so the caller gives
+ * it. */
 static const char *check_8bit(const char *path, size_t length, bool utf8,
                               const char *not_utf8)
 {
@@ -1551,15 +1551,6 @@ static bool is_directory(const char *path)
     return S_ISDIR(st.st_mode);
 }
 
-/* Is this descriptor's file the one that st describes? */
-static bool is_file(int fd, const struct stat *st)
-{
-    struct stat own;
-
-    return fstat(fd, &own) == 0 && own.st_dev == st->st_dev &&
-           own.st_ino == st->st_ino;
-}
-
 /* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
  * is on disk: who finds a tmp can rely on it, even if the process that made
  * it is another one.  Returns -1 and sets errno when that failed. */
@@ -1707,6 +1698,27 @@ static void begin_message(struct session *s)
     write_trace(s, t);
 }
 
+/* Has the i-th recipient the directory new of an earlier one, by a symbolic
+ * link?  Does not change errno. */
+static bool is_alias(const struct recipient *to, size_t i)
+{
+    char new[MAX_FILE_PATH];
+    struct stat own, other;
+    int error = errno;
+    bool found = false;
+
+    file_path(new, to[i].mailbox, "new", "");
+    if (stat(new, &own) == -1)
+        i = 0;
+    for (size_t j = 0; j < i && !found; j++) {
+        file_path(new, to[j].mailbox, "new", "");
+        found = stat(new, &other) == 0 && other.st_dev == own.st_dev &&
+                other.st_ino == own.st_ino;
+    }
+    errno = error;
+    return found;
+}
+
 /* Move the whole, durable file from tmp into new, for every recipient.
  * Returns 0, or the errno of what failed; then drop_message() undoes the rest.
  *
@@ -1721,8 +1733,7 @@ static int deliver(const struct session *s)
     size_t recipients = s->transaction.recipients;
     const char *file = s->message.file;
     char first[MAX_FILE_PATH], tmp[MAX_FILE_PATH], new[MAX_FILE_PATH];
-    bool same[MAX_RECIPIENTS] = { false };
-    struct stat st;
+    bool alias[MAX_RECIPIENTS] = { false };
 
     file_path(first, to[0].mailbox, "tmp", file);
     for (size_t i = 1; i < recipients; i++) {
@@ -1731,15 +1742,14 @@ static int deliver(const struct session *s)
             return errno;
         if (link(first, tmp) == 0)
             continue;
-        same[i] = errno == EEXIST && stat(tmp, &st) == 0 &&
-                  is_file(s->message.fd, &st);
-        if (!same[i])
+        if (errno != EEXIST || !is_alias(to, i))
             return errno;
+        alias[i] = true;
     }
     for (size_t i = 0; i < recipients; i++) {
         file_path(tmp, to[i].mailbox, "tmp", file);
         file_path(new, to[i].mailbox, "new", file);
-        if (!same[i] && rename(tmp, new) == -1)
+        if (!alias[i] && rename(tmp, new) == -1)
             return errno;
     }
     for (size_t i = 0; i < recipients; i++) {
@@ -1985,13 +1995,10 @@ static void reply(struct session *s, const char *format, ...)
 static double input_deadline(const struct session *s)
 {
     double stall = now() + options.timeout, slow;
-    long long octets = s->data_octets;
 
     if (!s->in_data)
         return s->deadline;
-    if (octets > options.max_message)   /* it will be refused: no more time */
-        octets = options.max_message;
-    slow = s->data_began + options.timeout + (double)octets / MIN_RATE;
+    slow = s->data_began + options.timeout + (double)s->data_octets / MIN_RATE;
     return slow < stall ? slow : stall;
 }
 
@@ -2158,15 +2165,19 @@ static void take_leave(struct session *s, const char *last_words)
  * --------------------------------------------------------------------- */
 
 /* Can a line be written to the log?  Who reads it through a pipe may have
- * stopped reading; mail does not wait for that for more than a second. */
+ * stopped reading.  Then we wait for a second, once; until there is room again
+ * what is to be logged is lost, for mail must not wait. */
 static bool log_has_room(void)
 {
-    struct timespec second = { 1, 0 };
+    static bool stalled;
+    struct timespec patience = { stalled ? 0 : 1, 0 };
     fd_set set;
 
     FD_ZERO(&set);
     FD_SET(STDERR_FILENO, &set);
-    return pselect(STDERR_FILENO + 1, NULL, &set, NULL, &second, NULL) > 0;
+    stalled = pselect(STDERR_FILENO + 1, NULL, &set, NULL, &patience,
+                      NULL) <= 0;
+    return !stalled;
 }
 
 /* Log octets, escaped, in a line that begins with prefix. */
@@ -2705,10 +2716,11 @@ static void take_options(int argc, char **argv)
  * wants to see the log. */
 static void choose_log(void)
 {
-    struct stat error;
+    struct stat error, input;
 
     if (fstat(STDERR_FILENO, &error) == 0 && S_ISSOCK(error.st_mode) &&
-        (is_file(STDIN_FILENO, &error) || is_file(STDOUT_FILENO, &error))) {
+        fstat(STDIN_FILENO, &input) == 0 && error.st_dev == input.st_dev &&
+        error.st_ino == input.st_ino) {
         options.to_syslog = true;
         openlog("smtpd", LOG_PID | LOG_NDELAY, LOG_MAIL);
     }

@@ -46,7 +46,7 @@ END
     [[ $(tail -n 1 out) == "$refusal"* ]]
     [ "$(mail_count bob)" -eq 0 ]
     # In a session that has begun it is no more than an octet that nobody can type.
-    printf '%b\r\n' 'HELO me' '\0026' NOOP | talk >out
+    printf '%b\r\n' 'HELO me' '\0026\0003' NOOP | talk >out
     [ "$(cut -c 1-9 out | tail -n 2 | xargs)" = '500 5.5.2 250 2.0.0' ]
 }
 

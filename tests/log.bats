@@ -281,12 +281,30 @@ try:
 except BlockingIOError:
     fcntl.fcntl(writer, fcntl.F_SETFL, 0)
 client = smtplib.SMTP("127.0.0.1", port, timeout=20)
-client.sendmail("a@b.example", ["bob@localhost"], "Subject: x\n\nx\n")
+began = time.monotonic()
+client.sendmail("a@b.example", [f"bob{i}@localhost" for i in range(20)], "Subject: x\n\nx\n")
+assert time.monotonic() - began < 10            # and not a second for each
 server.send_signal(signal.SIGTERM)
 assert client.getreply()[0] == 421
 client.close()
 assert server.wait(20) == 0
-assert len(os.listdir("mail/bob/new")) == 1
+assert all(len(os.listdir(f"mail/bob{i}/new")) == 1 for i in range(20))
+END
+}
+
+@test "log: without -i it goes to standard error, also where that is a socket and standard output too" {
+    py "$SMTPD" <<'END'
+import re, smtplib, socket, subprocess, sys, time
+ours, theirs = socket.socketpair()
+ours.settimeout(10)
+server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail"],
+                          stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
+log = ours.recv(4096)
+smtplib.SMTP("127.0.0.1", int(re.search(rb"port (\d+)", log).group(1)), timeout=10).quit()
+while b" end client=" not in log:
+    log += ours.recv(4096)
+server.terminate()
+assert server.wait(20) == 0
 END
 }
 

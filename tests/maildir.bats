@@ -305,6 +305,23 @@ END
     [ "$(find mail -type f | wc -l)" -eq 2 ]
 }
 
+@test "maildir: mailboxes that share a part only get one copy each, or the message is refused" {
+    mkdir -p mail/{a,b,c,d}/{tmp,new,cur}
+    rm -r mail/b/tmp mail/d/new
+    ln -s ../a/tmp mail/b/tmp           # a and b: the same tmp, and two new
+    ln -s ../c/new mail/d/new           # c and d: the same new, and two tmp
+    for to in 'a b' 'b a' 'c d' 'd c'; do
+        { printf '%s\r\n' 'HELO me' 'MAIL FROM:<>'
+            # shellcheck disable=SC2086
+            printf 'RCPT TO:<%s@localhost>\r\n' $to
+            printf '%s\r\n' DATA x .; } | talk >>replies
+    done
+    [ "$(grep -cE '^451 4\.3\.0' replies)" -eq 2 ]
+    [ "$(grep -c '^250 2\.0\.0 Message kept' replies)" -eq 2 ]
+    [ "$(find mail/a mail/b -type f | wc -l)" -eq 0 ]
+    [ "$(find mail/c/new/ -type f | wc -l)" -eq 2 ]
+}
+
 @test "maildir: names are unique among messages, sessions and servers at one time" {
     one_session() {
         {
