@@ -1110,7 +1110,8 @@ static bool keep_header(struct session *s, const struct piece *piece)
     if (!m->in_header)
         return true;
     if (piece->starts_line && folded && !m->has_field) {
-        append(s, "\n", 1);             /* or our own field would go on here */
+        /* RFC 5322 2.2.3: our own Received: would go on in this line. */
+        append(s, "\n", 1);
         m->in_header = false;
     } else if (piece->starts_line && !folded) {
         size_t name = field_name(piece);
@@ -1699,24 +1700,22 @@ static void begin_message(struct session *s)
 }
 
 /* Has the i-th recipient the directory new of an earlier one, by a symbolic
- * link?  Does not change errno. */
+ * link? */
 static bool is_alias(const struct recipient *to, size_t i)
 {
     char new[MAX_FILE_PATH];
     struct stat own, other;
-    int error = errno;
-    bool found = false;
 
     file_path(new, to[i].mailbox, "new", "");
     if (stat(new, &own) == -1)
-        i = 0;
-    for (size_t j = 0; j < i && !found; j++) {
+        return false;
+    for (size_t j = 0; j < i; j++) {
         file_path(new, to[j].mailbox, "new", "");
-        found = stat(new, &other) == 0 && other.st_dev == own.st_dev &&
-                other.st_ino == own.st_ino;
+        if (stat(new, &other) == 0 && other.st_dev == own.st_dev &&
+            other.st_ino == own.st_ino)
+            return true;
     }
-    errno = error;
-    return found;
+    return false;
 }
 
 /* Move the whole, durable file from tmp into new, for every recipient.
@@ -1742,8 +1741,10 @@ static int deliver(const struct session *s)
             return errno;
         if (link(first, tmp) == 0)
             continue;
-        if (errno != EEXIST || !is_alias(to, i))
+        if (errno != EEXIST)
             return errno;
+        if (!is_alias(to, i))
+            return EEXIST;
         alias[i] = true;
     }
     for (size_t i = 0; i < recipients; i++) {
