@@ -144,8 +144,8 @@ enum {
     BUFFER = 65536,             /* octets read or written at one time */
     MAX_REPLIES = 8192,         /* octets of replies held before a flush */
     MAX_LOG_PREFIX = 128,       /* octets that a line of the log begins with */
-    MAX_LOG_TEXT = 1600,        /* octets of one event, unescaped */
-    MAX_LOG_LINE = 2048         /* octets of one line of the log, escaped */
+    MAX_LOG_TEXT = 1280,        /* octets of one event, unescaped */
+    MAX_LOG_LINE = 1536         /* octets of one line of the log, escaped */
 };
 
 /* ------------------------------------------------------------------------
@@ -192,15 +192,12 @@ struct message {
     size_t length;              /* octets in text[] */
 };
 
-/* An IP address.  IPv4 is kept in IPv4-mapped form, 192.0.2.1 as
- * ::ffff:192.0.2.1, so one type does. */
+/* An IP address, as RFC 5321 4.1.3 writes it: [192.0.2.1], or
+ * [IPv6:2001:db8::1].  Two addresses are the same if their texts are, for only
+ * ip_from() writes them.  "" where there is none. */
 struct ip {
-    bool known;
-    struct in6_addr address;
+    char literal[INET6_ADDRSTRLEN + 8];
 };
-
-/* Room for one as text, such as [IPv6:2001:db8::1]. */
-enum { MAX_LITERAL = INET6_ADDRSTRLEN + 8 };
 
 /* How the client ends its lines: fixed by its first line, for good.  LF is for
  * people who type into nc: see settle_line_ending(). */
@@ -210,7 +207,7 @@ enum line_ending { NOT_SEEN, CRLF, LF };
  * the clock of now(). */
 struct session {
     char id[48];                /* names the session in the log */
-    struct ip client;           /* whom we talk to, where that is known */
+    struct ip client;           /* whom we talk to */
     enum line_ending line_ending;
     char client_name[MAX_DOMAIN + 1];       /* from EHLO or HELO; "" before */
     bool extended;              /* it was EHLO */
@@ -399,10 +396,9 @@ static void log_dialogue(const struct session *s, const char *who,
                          const char *octets, size_t length);
 
 /* 11: addresses of sockets */
-static void ip_literal(char *text, size_t size, const struct ip *ip);
+static const char *shown_ip(const struct ip *ip);
 static bool is_loopback(const struct ip *ip);
 static bool is_our_literal(const char *literal);
-static struct ip ip_of(const struct sockaddr_storage *address);
 
 /* ------------------------------------------------------------------------
  * 4. One session                       RFC 5321 3.1, 3.8, 4.1.4, 4.3
@@ -632,13 +628,11 @@ static void name_session(struct session *s)
 static NO_RETURN void serve(const struct ip *client, const char *turned_away)
 {
     static struct session s;            /* static: it starts as zeros */
-    char who[MAX_LITERAL];
 
     s.client = *client;
     s.message.fd = -1;
     name_session(&s);
-    ip_literal(who, sizeof who, client);
-    log_line(&s, "start client=%s", client->known ? who : "unknown");
+    log_line(&s, "start client=%s", shown_ip(client));
     if (turned_away != NULL)
         end_session(&s, turned_away);
 
@@ -1657,9 +1651,9 @@ static void write_trace(struct session *s, time_t t)
 {
     const struct transaction *tr = &s->transaction;
     const char *path = tr->forward_path[0].path;
-    char client[MAX_LITERAL], date[64], text[1600];
+    const char *client = s->client.literal;
+    char date[64], text[1600];
 
-    ip_literal(client, sizeof client, &s->client);
     format_date(date, sizeof date, t);
 
     /* RFC 5321 7.2: only one recipient may be named, or blind copies would
@@ -1673,7 +1667,7 @@ static void write_trace(struct session *s, time_t t)
              "\tby %s with %s id %s%s%s%s;\n"
              "\t%s\n",
              tr->reverse_path, s->client_name,
-             s->client.known ? " (" : "", client, s->client.known ? ")" : "",
+             *client != '\0' ? " (" : "", client, *client != '\0' ? ")" : "",
              options.name,
              tr->utf8 ? "UTF8SMTP" : s->extended ? "ESMTP" : "SMTP",
              s->message.id, alone ? "\n\tfor <" : "", alone ? path : "",
@@ -2050,7 +2044,8 @@ static char next_octet(struct session *s)
  * to its end.  The two are never mixed, so there is nothing to smuggle. */
 static void settle_line_ending(struct session *s, bool after_cr)
 {
-    bool may_be_by_hand = !s->client.known || is_loopback(&s->client);
+    bool may_be_by_hand = *s->client.literal == '\0' ||
+                          is_loopback(&s->client);
 
     if (s->line_ending == NOT_SEEN)
         s->line_ending = after_cr || !may_be_by_hand ? CRLF : LF;
@@ -2131,15 +2126,12 @@ static void linger(struct session *s)
  * LINGER_SECONDS to take what is held, and then to close. */
 static void end_session(struct session *s, const char *last_words)
 {
-    char who[MAX_LITERAL];
-
     s->ended = true;
     drop_message(s);
     if (last_words != NULL)
         reply(s, last_words, options.name);
     flush(s);
-    ip_literal(who, sizeof who, &s->client);
-    log_line(s, "end client=%s", s->client.known ? who : "unknown");
+    log_line(s, "end client=%s", shown_ip(&s->client));
     linger(s);
     _exit(EX_OK);               /* stdio has nothing of ours to flush */
 }
@@ -2170,15 +2162,15 @@ static void take_leave(struct session *s, const char *last_words)
  * what is to be logged is lost, for mail must not wait. */
 static bool log_has_room(void)
 {
-    static bool stalled;
-    struct timespec patience = { stalled ? 0 : 1, 0 };
+    static bool had_room = true;
+    struct timespec patience = { had_room ? 1 : 0, 0 };
     fd_set set;
 
     FD_ZERO(&set);
     FD_SET(STDERR_FILENO, &set);
-    stalled = pselect(STDERR_FILENO + 1, NULL, &set, NULL, &patience,
-                      NULL) <= 0;
-    return !stalled;
+    had_room = pselect(STDERR_FILENO + 1, NULL, &set, NULL, &patience,
+                       NULL) > 0;
+    return had_room;
 }
 
 /* Log octets, escaped, in a line that begins with prefix. */
@@ -2248,7 +2240,7 @@ static void log_dialogue(const struct session *s, const char *who,
  * --------------------------------------------------------------------- */
 
 struct child {
-    pid_t pid;                  /* 0: this place is free */
+    pid_t pid;
     struct ip client;
     bool refusing;              /* it only says 421: see fork_for() */
 };
@@ -2258,63 +2250,69 @@ struct server {
     const char *names[MAX_LISTENERS];       /* their addresses */
     int listener_count;
     double pause_until;         /* no accept() before: see accept_one() */
-    struct child children[MAX_SESSIONS + MAX_REFUSALS];
+    int child_count;
+    struct child *children;                 /* room for all that can be */
 };
+
+/* From the octets of an IPv4 or IPv6 address.  A socket for IPv6 may take IPv4
+ * too, and shows 192.0.2.1 as ::ffff:192.0.2.1: the same client to us. */
+static struct ip ip_from(int family, const unsigned char *octets)
+{
+    static const unsigned char mapped[12] = { [10] = 0xFF, [11] = 0xFF };
+    struct ip ip = { "" };
+    char text[INET6_ADDRSTRLEN];
+
+    if (family == AF_INET6 && memcmp(octets, mapped, sizeof mapped) == 0) {
+        family = AF_INET;
+        octets += sizeof mapped;
+    }
+    if (inet_ntop(family, octets, text, sizeof text) != NULL)
+        snprintf(ip.literal, sizeof ip.literal,
+                 family == AF_INET ? "[%s]" : "[IPv6:%s]", text);
+    return ip;
+}
 
 /* sockaddr_storage has room for an address of any kind, and ss_family tells
  * which it is. */
 static struct ip ip_of(const struct sockaddr_storage *address)
 {
-    struct ip ip = { .known = true };
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
 
+    if (address->ss_family == AF_INET)
+        return ip_from(AF_INET, (const unsigned char *)&v4->sin_addr);
     if (address->ss_family == AF_INET6)
-        ip.address = ((const struct sockaddr_in6 *)address)->sin6_addr;
-    else if (address->ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-
-        ip.address.s6_addr[10] = ip.address.s6_addr[11] = 0xFF;
-        memcpy(ip.address.s6_addr + 12, &in->sin_addr, 4);
-    } else
-        ip.known = false;
-    return ip;
+        return ip_from(AF_INET6, v6->sin6_addr.s6_addr);
+    return (struct ip){ "" };
 }
 
 /* As ip_of(), from text such as 192.0.2.1 or 2001:db8::1. */
 static struct ip ip_from_text(const char *text)
 {
-    struct ip ip = { .known = true };
+    unsigned char octets[16];
 
-    ip.address.s6_addr[10] = ip.address.s6_addr[11] = 0xFF;
-    if (inet_pton(AF_INET, text, ip.address.s6_addr + 12) != 1)
-        ip.known = inet_pton(AF_INET6, text, &ip.address) == 1;
-    return ip;
+    if (inet_pton(AF_INET, text, octets) == 1)
+        return ip_from(AF_INET, octets);
+    if (inet_pton(AF_INET6, text, octets) == 1)
+        return ip_from(AF_INET6, octets);
+    return (struct ip){ "" };
 }
 
 static bool same_ip(const struct ip *a, const struct ip *b)
 {
-    return a->known && b->known &&
-           memcmp(&a->address, &b->address, sizeof a->address) == 0;
+    return *a->literal != '\0' && strcmp(a->literal, b->literal) == 0;
 }
 
-/* Write the address literal (RFC 5321 4.1.3), such as [192.0.2.1] or
- * [IPv6:2001:db8::1]; "" for an address that is not known. */
-static void ip_literal(char *text, size_t size, const struct ip *ip)
+/* For the log. */
+static const char *shown_ip(const struct ip *ip)
 {
-    char address[INET6_ADDRSTRLEN] = "";
-    bool v4 = IN6_IS_ADDR_V4MAPPED(&ip->address);
-
-    text[0] = '\0';
-    if (ip->known && inet_ntop(v4 ? AF_INET : AF_INET6,
-                               ip->address.s6_addr + (v4 ? 12 : 0), address,
-                               sizeof address) != NULL)
-        snprintf(text, size, v4 ? "[%s]" : "[IPv6:%s]", address);
+    return *ip->literal != '\0' ? ip->literal : "unknown";
 }
 
 static bool is_loopback(const struct ip *ip)
 {
-    if (IN6_IS_ADDR_V4MAPPED(&ip->address))
-        return ip->known && ip->address.s6_addr[12] == 127;
-    return ip->known && IN6_IS_ADDR_LOOPBACK(&ip->address);
+    return strncmp(ip->literal, "[127.", 5) == 0 ||
+           strcmp(ip->literal, "[IPv6:::1]") == 0;
 }
 
 /* RFC 5321 4.1.3: user@[192.0.2.1] is a mailbox of the host that has this
@@ -2342,13 +2340,6 @@ static bool is_our_literal(const char *literal)
     return same_ip(&theirs, &ours);
 }
 
-/* How many children there can be at one time: those that serve, and those
- * that only refuse. */
-static size_t places(void)
-{
-    return (size_t)options.max_sessions + MAX_REFUSALS;
-}
-
 /* Bury the children that have ended.  The system keeps a process that has
  * ended, a zombie, until its parent has asked how. */
 static void reap(struct server *server)
@@ -2360,9 +2351,10 @@ static void reap(struct server *server)
         if (WIFSIGNALED(status))
             log_line(NULL, "process %ld was ended by signal %d", (long)pid,
                      WTERMSIG(status));
-        for (size_t i = 0; i < places(); i++)
+        for (int i = 0; i < server->child_count; i++)
             if (server->children[i].pid == pid) {
-                server->children[i].pid = 0;
+                /* The last one takes its place. */
+                server->children[i] = server->children[--server->child_count];
                 break;
             }
     }
@@ -2376,25 +2368,19 @@ static void reap(struct server *server)
 static const char *over_limit(const struct server *server,
                               const struct ip *client, int *refusing)
 {
-    int all = 0, same = 0;
+    int same = 0;
 
     *refusing = 0;
-    for (size_t i = 0; i < places(); i++) {
+    for (int i = 0; i < server->child_count; i++) {
         const struct child *child = &server->children[i];
 
-        if (child->pid == 0)
-            continue;
-        if (child->refusing)
-            (*refusing)++;
-        else {
-            all++;
-            same += same_ip(&child->client, client);
-        }
+        *refusing += child->refusing;
+        same += !child->refusing && same_ip(&child->client, client);
     }
     if (same >= options.max_per_client)
         return "421 4.7.0 %s Too many sessions from you: try again later "
                "(RFC 5321 4.5.4.2)";
-    if (all >= options.max_sessions)
+    if (server->child_count - *refusing >= options.max_sessions)
         return "421 4.7.0 %s Too many sessions: try again later "
                "(RFC 5321 4.5.4.2)";
     return NULL;
@@ -2406,11 +2392,10 @@ static const char *over_limit(const struct server *server,
 static void turn_away(int connection, const struct ip *client,
                       const char *refusal)
 {
-    char line[MAX_REPLY_LINE], who[MAX_LITERAL];
+    char line[MAX_REPLY_LINE];
 
-    ip_literal(who, sizeof who, client);
     snprintf(line, sizeof line - 2, refusal, options.name);
-    log_line(NULL, "refused: %s client=%s", line, who);
+    log_line(NULL, "refused: %s client=%s", line, shown_ip(client));
     memcpy(line + strlen(line), "\r\n", 3);
     if (write(connection, line, strlen(line)) == -1)
         log_line(NULL, "lost: %s", strerror(errno));
@@ -2436,31 +2421,31 @@ static void become_session(const struct server *server, int connection,
 }
 
 /* Fork a child for the connection.  A client over the limits gets one too, to
- * be told so in peace; but only a few at a time. */
+ * be told so in peace; but only a few at a time.  So there is always a place
+ * for the child. */
 static void fork_for(struct server *server, int connection,
                      const struct ip *client)
 {
-    struct child *child = server->children;
     int refusing;
     const char *refusal = over_limit(server, client, &refusing);
+    pid_t pid;
 
     if (refusal != NULL && refusing >= MAX_REFUSALS) {
         turn_away(connection, client, refusal);
         return;
     }
-    while (child->pid != 0)     /* one place is free: see places() */
-        child++;
-    child->client = *client;
-    child->refusing = refusal != NULL;
-    child->pid = fork();
-    if (child->pid == 0)
+    pid = fork();
+    if (pid == 0)
         become_session(server, connection, client, refusal);
-    if (child->pid == -1) {
-        child->pid = 0;
+    if (pid == -1) {
         log_line(NULL, "can't fork: %s", strerror(errno));
         turn_away(connection, client, "421 4.3.2 %s No room: try again later "
                                       "(RFC 5321 3.8)");
+        return;
     }
+    server->children[server->child_count++] = (struct child){
+        .pid = pid, .client = *client, .refusing = refusal != NULL
+    };
 }
 
 /* When there is no descriptor or memory for a connection, it stays in the
@@ -2521,17 +2506,8 @@ static void wait_for_clients(struct server *server)
 /* kill() sends any signal, not only those that kill. */
 static void signal_children(const struct server *server, int number)
 {
-    for (size_t i = 0; i < places(); i++)
-        if (server->children[i].pid != 0)
-            kill(server->children[i].pid, number);
-}
-
-static bool has_children(const struct server *server)
-{
-    for (size_t i = 0; i < places(); i++)
-        if (server->children[i].pid != 0)
-            return true;
-    return false;
+    for (int i = 0; i < server->child_count; i++)
+        kill(server->children[i].pid, number);
 }
 
 /* Serve until SIGTERM or SIGINT, then tell the children, and wait for them:
@@ -2549,7 +2525,7 @@ static void run_server(struct server *server)
         close(server->listeners[i]);
     signal_children(server, SIGTERM);
     patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;   /* and to spare */
-    while (has_children(server) && now() < patience) {
+    while (server->child_count > 0 && now() < patience) {
         struct timespec second = { 1, 0 };
 
         pselect(0, NULL, NULL, NULL, &second, &signals_open);
@@ -2944,12 +2920,12 @@ static NO_RETURN void serve_stdin(void)
     socklen_t length = sizeof address;
     const char *remote = getenv("TCPREMOTEIP");
     struct stat out;
-    struct ip client = { .known = false };
+    struct ip client = { "" };
 
     memset(&address, 0, sizeof address);
     if (getpeername(STDIN_FILENO, (struct sockaddr *)&address, &length) == 0)
         client = ip_of(&address);
-    if (!client.known && remote != NULL)
+    if (*client.literal == '\0' && remote != NULL)
         client = ip_from_text(remote);
 
     /* A socket is given to us alone, so it can be as those that we accept. */
@@ -2961,7 +2937,8 @@ static NO_RETURN void serve_stdin(void)
 
 int main(int argc, char **argv)
 {
-    static struct server server;
+    static struct child children[MAX_SESSIONS + MAX_REFUSALS];
+    static struct server server = { .children = children };
     const struct passwd *user;
     int fd;
 
