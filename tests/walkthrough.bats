@@ -33,12 +33,17 @@ chapter() { walkthrough play "$1" crlf; }
 
 @test "walkthrough.md: each step of the toy compiles without a warning" {
     local toys
-    "$PYTHON" "$ROOT/tests/walkthrough.py" toys
+    walkthrough toys
     toys=(toy*.c)
     [ "${#toys[@]}" -ge 5 ]
     for toy in "${toys[@]}"; do
         "${CC:-cc}" -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -o toy "$toy"
     done
+}
+
+@test "walkthrough.md: tests/toy5.c is what the toy has become" {
+    walkthrough toys
+    diff "$ROOT/tests/toy5.c" toy5.c
 }
 
 @test "walkthrough.md: each function named exists" {

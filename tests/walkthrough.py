@@ -16,13 +16,15 @@ The first word after ``` says what a block is:
                 S: 220 opens a new connection, another goes on with the last.
                 "smtp toy2" is the same with the toy
     c           lines of smtpd.c; ... alone on a line leaves lines out
-    c toy2.c    a whole program: it is saved under this name
+    c toy1.c    a whole program: it is saved under this name
+    diff toy2.c what to change in the program; ... leaves lines out. The first
+                such block of a name starts from a copy of the program before it
     sh          commands after "$ ", each with its output; ... alone on a line
                 stands for any lines, within a line for any text
     sh server   a command that goes on running: it has been obeyed when the
                 output shown has come, and ends with the chapter or the next
     zone        a zone file: it is saved as example.com.zone
-    diff        what "break it" changes in smtpd.c, one line for another
+    diff        what "break it" changes in smtpd.c
 
 "needs=strace" after these leaves a block out where there is no strace.
 Port 2525 is another one here, and nc -N is what this system's nc has for it.
@@ -53,6 +55,10 @@ def read(*path):
         return file.read()
 
 
+class Fault(Exception):
+    pass
+
+
 class Block:
     def __init__(self, number, info, chapter):
         words = info.split()
@@ -64,6 +70,9 @@ class Block:
 
     def where(self):
         return f'walkthrough.md:{self.number}'
+
+    def is_program(self):
+        return self.kind in ('c', 'diff') and self.words != []
 
 
 def parse():
@@ -88,6 +97,31 @@ def parse():
     return blocks, prose
 
 
+def programs(chapters=range(1, 13)):
+    """The programs of these chapters as they are at the end: name to text."""
+    made, text = {}, ''
+    for block in parse()[0]:
+        if block.is_program() and block.chapter in chapters:
+            if block.kind == 'c':
+                text = '\n'.join(block.lines) + '\n'
+            else:
+                text = changed(text, block)
+            made[block.words[0]] = text
+    return made
+
+
+def changed(text, block):
+    """The text as a diff block changes it, each place of which is found once."""
+    for place in re.split(r'(?m)^\.\.\.\n', '\n'.join(block.lines) + '\n'):
+        lines = place.splitlines()
+        old, new = (''.join('\n' + line[1:] for line in lines if line[:1] != sign)
+                    for sign in '+-')
+        if ('\n' + text).count(old + '\n') != 1:
+            raise Fault(f'{block.where()}: not once in the program:{old}')
+        text = ('\n' + text).replace(old + '\n', new + '\n')[1:]
+    return text
+
+
 def pattern(text):
     return '.*'.join(re.escape(part) for part in text.split('...'))
 
@@ -97,10 +131,6 @@ def matches(wanted, got):
     regex = ''.join('(?:.*\n)*' if line.strip() == '...'
                     else pattern(line) + '\n' for line in wanted)
     return re.fullmatch(regex, ''.join(line.rstrip() + '\n' for line in got))
-
-
-class Fault(Exception):
-    pass
 
 
 class Reader:
@@ -131,14 +161,12 @@ class Reader:
             self.serve(block)
         elif block.kind == 'sh':
             self.obey(block)
-        elif block.kind == 'c' and block.words:
-            self.save(block.words[0], block)
         elif block.kind == 'zone':
-            self.save('example.com.zone', block)
+            self.save('example.com.zone', '\n'.join(block.lines) + '\n')
 
-    def save(self, name, block):
+    def save(self, name, text):
         with open(name, 'w', encoding='utf-8') as file:
-            file.write(self.adapt('\n'.join(block.lines) + '\n'))
+            file.write(self.adapt(text))
 
     def commands(self, block):
         """Each command of a block, and the lines shown after it."""
@@ -267,13 +295,14 @@ def free_port():
 def play(chapter, crlf):
     reader = Reader(crlf)
     try:
-        for block in parse()[0]:
-            if (chapter.isdigit() and block.chapter < int(chapter)
-                    and block.kind == 'c' and block.words):
-                reader.play(block)      # what earlier chapters have left here
-                name = block.words[0]
+        for name, text in programs().items():
+            reader.save(name, text)
+        if chapter.isdigit():
+            for name in programs(range(1, int(chapter))):
+                # what earlier chapters have left here
                 subprocess.run([os.environ.get('CC', 'cc'), '-o', name[:-2],
                                 name], check=True)
+        for block in parse()[0]:
             if chapter in ('all', str(block.chapter)):
                 reader.play(block)
         reader.hang_up()
@@ -305,9 +334,8 @@ def excerpts():
 
 def names():
     """Each function named is one of smtpd.c, of the toy, or the library."""
-    blocks, prose = parse()
-    code = read('smtpd.c') + '\n'.join(
-        '\n'.join(b.lines) for b in blocks if b.kind == 'c')
+    prose = parse()[1]
+    code = read('smtpd.c') + ''.join(programs().values())
     for number, _, line in prose:
         for name in re.findall(r'(?<![.\w])(\w+)\(\)', line):
             if name not in NOT_OURS and not re.search(rf'\b{name}\(', code):
@@ -366,7 +394,8 @@ def breaks():
     """Each "break it" changes what stands in smtpd.c, and names a test."""
     source = '\n' + read('smtpd.c')
     blocks, prose = parse()
-    found = [block for block in blocks if block.kind == 'diff']
+    found = [block for block in blocks
+             if block.kind == 'diff' and not block.is_program()]
     for block in found:
         old = ''.join('\n' + line[1:] for line in block.lines
                       if not line.startswith('+')) + '\n'
@@ -443,11 +472,12 @@ def exercises():
 
 
 def sizes():
-    """Chapters of 500 to 900 words; blocks of at most 20 lines."""
+    """Chapters of 500 to 900 words; blocks of at most 20 lines, but what is
+    typed in at most 50."""
     blocks, prose = parse()
     for block in blocks:
-        whole = block.kind == 'zone' or (block.kind == 'c' and block.words)
-        if len(block.lines) > (20 if not whole else 200):
+        typed = block.kind == 'zone' or block.is_program()
+        if len(block.lines) > (50 if typed else 20):
             yield f'{block.where()}: a block of {len(block.lines)} lines'
     for chapter in range(1, 13):
         words = sum(len(line.split()) for _, c, line in prose
@@ -457,11 +487,10 @@ def sizes():
 
 
 def toys():
-    """Save the whole programs."""
-    for block in parse()[0]:
-        if block.kind == 'c' and block.words:
-            with open(block.words[0], 'w', encoding='utf-8') as file:
-                file.write('\n'.join(block.lines) + '\n')
+    """Save the programs."""
+    for name, text in programs().items():
+        with open(name, 'w', encoding='utf-8') as file:
+            file.write(text)
 
 
 def show(kind):
