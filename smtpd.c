@@ -56,9 +56,9 @@
  * C99 and POSIX.1-2008, and no library but the C library.
  */
 
-/* chroot() and initgroups() are not in POSIX.1-2008, but every Unix has them.
- * glibc and musl show them, and POSIX itself, under this name.  The BSDs and
- * macOS show all they have unless they are told not to. */
+/* chroot(), initgroups() and sysexits.h are not in POSIX.1-2008, but every
+ * Unix has them.  glibc and musl show them, and POSIX itself, under this name.
+ * The BSDs and macOS show all they have unless they are told not to. */
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE
 #endif
@@ -93,7 +93,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For flush().  POSIX: left out where it is not the same everywhere. */
+/* For flush() and log_octets(): so many octets a pipe takes at one time.
+ * POSIX: left out where it is not the same everywhere. */
 #ifndef PIPE_BUF
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
@@ -114,13 +115,14 @@ enum {
 
     MAX_REPLY_LINE = 512,       /* RFC 5321 4.5.3.1.5: with its CRLF */
     MAX_TEXT_LINE = 1000,       /* RFC 5321 4.5.3.1.6: so much at least; we
-                                   take any length */
+                                   take any length, piece by piece */
     MAX_DOMAIN = 255,           /* RFC 5321 4.5.3.1.2 */
     MAX_PATH = 256,             /* RFC 5321 4.5.3.1.3: an address, with its
                                    < and >; not the path of a file */
     MAX_RECIPIENTS = 100,       /* RFC 5321 4.5.3.1.8: at least so many */
     MIN_MAX_MESSAGE = 65536,    /* RFC 5321 4.5.3.1.7: at least so large */
     MAX_RECEIVED = 100,         /* RFC 5321 6.3: more, and mail is looping */
+    TIMEOUT = 300,              /* RFC 5321 4.5.3.2.7: seconds, at least */
 
     /* Not here: a limit of 64 octets on a local-part.  RFC 5321 4.5.3.1 asks
      * implementations not to impose limits where they can help it, and real
@@ -143,9 +145,9 @@ enum {
 
     BUFFER = 65536,             /* octets read or written at one time */
     MAX_REPLIES = 8192,         /* octets of replies held before a flush */
-    MAX_LOG_PREFIX = 128,       /* octets that a line of the log begins with */
-    MAX_LOG_TEXT = 1280,        /* octets of one event, unescaped */
-    MAX_LOG_LINE = 1536         /* octets of one line of the log, escaped */
+    MAX_LOG_TEXT = 1600,        /* octets of one event, unescaped */
+    MAX_LOG_LINE = 1280,        /* octets of one line of the log, escaped */
+    LOG_SECONDS = 1             /* to wait for who reads the log */
 };
 
 /* ------------------------------------------------------------------------
@@ -237,7 +239,8 @@ struct session {
     char text[BUFFER];                      /* mail data not yet written */
 };
 
-/* What the command line says.  Read by all, changed by none after main(). */
+/* What the command line says.  Set in part 12, before the first session; after
+ * that it is only read. */
 static struct {
     const char *name;                       /* -n */
     const char *domains[MAX_DOMAINS];       /* -d */
@@ -253,18 +256,19 @@ static struct {
     int timeout;                            /* -t, in seconds */
     bool strict, inetd, verbose;            /* -s, -i, -v */
     bool to_syslog;                         /* standard error is the client */
+    bool to_file;                           /* standard error is a file */
 } options = {
     .port = 2525, .mail_dir = "mail", .max_message = 26214400,
-    .max_sessions = 256, .max_per_client = 128, .timeout = 300,
+    .max_sessions = 256, .max_per_client = 128, .timeout = TIMEOUT,
 };
 
 /* Set by SIGTERM and SIGINT, of the one type that a signal handler may safely
- * set.  Signals are held back all the time but in pselect(), which sleeps
- * until there is input (or a time is over) and, while it sleeps, lets in those
- * that signals_open does not hold.  So they come where we wait, and can
- * disturb nothing else. */
+ * set.  These signals are blocked, that is held back, all the time but in
+ * pselect().  It sleeps until there is input, or a time is over, and blocks,
+ * while it sleeps, only those in blocked_in_sleep: ours are not among them.
+ * So they come where we wait, and can disturb nothing else. */
 static volatile sig_atomic_t stopping;
-static sigset_t signals_open;
+static sigset_t blocked_in_sleep;
 
 /* ------------------------------------------------------------------------
  * 3. The command table                 RFC 5321 4.1.1, 4.1.4, 4.2.4, 4.5.1
@@ -273,10 +277,10 @@ static sigset_t signals_open;
  * Dispatch, the 503 and 501 replies, HELP and -h are all made from it.
  * --------------------------------------------------------------------- */
 
-/* The type of a function that does what one verb asks.  arg is what follows
- * the verb and, for MAIL and RCPT, the colon; "" if nothing does.  That the
- * verb may be said now has been checked.  Returns NULL, having replied, or the
- * refusal. */
+/* The type of a function that does what one verb asks: "handler" is a name for
+ * it, as "int" is for another.  arg is what follows the verb and, for MAIL and
+ * RCPT, the colon; "" if nothing does.  That the verb may be said now has been
+ * checked.  Returns NULL, having replied, or the refusal. */
 typedef const char *handler(struct session *s, const char *arg);
 
 /* The functions of this type, to be defined in part 5. */
@@ -295,8 +299,9 @@ struct command {
     const char *verb;
     handler *run;               /* NULL: known, but not offered */
     unsigned states;            /* when it may be said: RFC 5321 4.1.4 */
-    const char *argument;       /* "" none; "[...]" may; else must have one,
-                                   and FROM: and TO: are typed as they are */
+    const char *argument;       /* "" none; "[...]" may; else must have one.
+                                   What ends in : is typed as it is; < begins
+                                   a path.  obey() looks for these three */
     const char *bad_argument;   /* enhanced code of a 501: RFC 3463 */
     const char *section;
     const char *meaning;
@@ -348,6 +353,10 @@ static const struct command commands[] = {
 
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
+/* For "%s%s%s": a verb with its argument, as it is said. */
+#define SYNTAX(row) \
+    (row)->verb, *(row)->argument != '\0' ? " " : "", (row)->argument
+
 /* The functions that are used above the place where they are defined, by
  * part. */
 
@@ -381,9 +390,8 @@ static void drop_message(struct session *s);
 #define FORMAT_AT(n)
 #define NO_RETURN
 #endif
-enum line_kind { GOOD_LINE, LONG_LINE, BARE_LF };
 static void reply(struct session *s, const char *format, ...) FORMAT_AT(2);
-static enum line_kind read_line(struct session *s);
+static const char *read_line(struct session *s);
 static void fill(struct session *s);
 static NO_RETURN void take_leave(struct session *s, const char *last_words);
 static NO_RETURN void end_session(struct session *s, const char *last_words);
@@ -423,8 +431,8 @@ static enum state state_of(const struct session *s)
 }
 
 /* Clear the buffers, as RSET does (RFC 5321 4.1.1.5), and EHLO and HELO
- * (RFC 5321 4.1.4), and the end of mail data (RFC 5321 4.1.1.4).  A count of 0
- * empties an array. */
+ * (RFC 5321 4.1.1.1), and the end of mail data (RFC 5321 4.1.1.4).  A count of
+ * 0 empties an array. */
 static void forget_transaction(struct session *s)
 {
     s->transaction.open = false;
@@ -470,57 +478,43 @@ static const char *out_of_order(const struct session *s,
 
 /* RFC 5321 4.3.2: a missing argument, or one too many, gets 501.  Ours shows
  * how it ought to be. */
-static const char *bad_argument(struct session *s, const struct command *c)
+static const char *bad_argument(struct session *s,
+                                const struct command *command)
 {
     snprintf(s->refusal, sizeof s->refusal, "501 %s Say it so: %s%s%s (%s)",
-             c->bad_argument, c->verb, *c->argument != '\0' ? " " : "",
-             c->argument, c->section);
+             command->bad_argument, SYNTAX(command), command->section);
     return s->refusal;
-}
-
-/* Where the path that begins at p, with its <, ends: at the first > that is
- * not quoted, or else with the line. */
-static const char *path_end(const char *p)
-{
-    for (bool quoted = false; *p != '\0'; p++) {
-        if (quoted && *p == '\\' && p[1] != '\0')
-            p++;
-        else if (*p == '"')
-            quoted = !quoted;
-        else if (*p == '>' && !quoted)
-            break;
-    }
-    return p;
 }
 
 /* Is there an octet in the line that no command may hold?  Commands are ASCII
  * (RFC 5321 2.4) without control characters (RFC 5321 4.1.2).  8-bit octets
  * may stand where a mailbox can: in the path of MAIL and RCPT (RFC 6531 3.2),
- * and after VRFY (RFC 6531 3.7.4.2): that part of the line is from..to.
+ * and after VRFY (RFC 6531 3.7.4.2): that part of the line is from..to.  What
+ * begins like a path and is none is let pass whole: it gets its own 501.
  *
- * Not here: a 501 for such a command, which RFC 5321 4.1.2 asks for.  It gets
- * the 500 of one that can't be read. */
+ * Not here: a 501 for control characters, which RFC 5321 4.1.2 asks for.  They
+ * get the 500 that RFC 5321 2.4 has for octets above 127. */
 static bool has_stray_octet(const struct session *s,
                             const struct command *command)
 {
-    const char *from = s->line, *to = s->line;
+    const char *end = s->line + s->line_length, *from = end, *to = end;
+    const char *mailbox;
 
     if (command != NULL && command->run == cmd_vrfy)
-        to = s->line + s->line_length;
+        from = s->line;
     else if (command != NULL && strchr(command->argument, '<') != NULL &&
              strchr(s->line, '<') != NULL) {
         from = strchr(s->line, '<');
-        to = path_end(from);
+        to = command->run == cmd_mail ? parse_reverse_path(from, &mailbox)
+                                      : parse_forward_path(from, &mailbox);
+        if (to == NULL)
+            to = end;
     }
 
-    for (size_t i = 0; i < s->line_length; i++) {
-        const char *p = &s->line[i];
-
-        if ((unsigned char)*p < ' ' || *p == 127)
+    for (const char *p = s->line; p < end; p++)
+        if ((unsigned char)*p < ' ' || *p == 127 ||
+            (is_8bit(p, 1) && !(from < p && p < to)))
             return true;
-        if (is_8bit(p, 1) && !(from < p && p < to))
-            return true;
-    }
     return false;
 }
 
@@ -531,7 +525,7 @@ static const char *obey(struct session *s)
     const char *arg = s->line + strcspn(s->line, " ");
     const char *colon, *refusal;
     bool needs_none, may_have_none;
-    size_t keyword_length;
+    size_t keyword_length;              /* 0 where there is no keyword */
 
     arg += strspn(arg, " ");
     if (has_stray_octet(s, command))
@@ -549,7 +543,8 @@ static const char *obey(struct session *s)
     needs_none = *command->argument == '\0';
     may_have_none = needs_none || *command->argument == '[';
     colon = strchr(command->argument, ':');
-    keyword_length = colon ? (size_t)(colon + 1 - command->argument) : 0;
+    keyword_length = colon != NULL ? (size_t)(colon + 1 - command->argument)
+                                   : 0;
     if ((*arg != '\0' && needs_none) || (*arg == '\0' && !may_have_none) ||
         strncasecmp(arg, command->argument, keyword_length) != 0)
         refusal = bad_argument(s, command);
@@ -575,7 +570,9 @@ static bool is_http(const struct session *s)
     };
     size_t length = strcspn(s->line, " \t\r\n");
 
-    if (s->line[0] == 0x16 && s->line[1] == 0x03)   /* HTTPS: TLS begins so */
+    /* HTTPS: TLS begins so.  Its first record can hold octets that a web page
+     * has chosen, line ends too. */
+    if (s->line[0] == 0x16 && s->line[1] == 0x03)
         return true;
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++)
         if (is_word(s->line, length, methods[i]))
@@ -586,19 +583,11 @@ static bool is_http(const struct session *s)
 /* RFC 5321 4.2: "Every command MUST generate exactly one reply." */
 static void one_command(struct session *s)
 {
-    enum line_kind kind = read_line(s);
-    const char *refusal;
+    const char *refusal = read_line(s);
 
     if (state_of(s) == START && is_http(s))
         take_leave(s, "502 5.5.1 This is SMTP, not HTTP (RFC 5321 7.8)");
-
-    if (kind == BARE_LF)
-        refusal = "500 5.5.2 A bare LF ends no line: send CRLF, as telnet and "
-                  "nc -C do (RFC 5321 2.3.8)";
-    else if (kind == LONG_LINE)
-        refusal = "500 5.5.2 Line too long: 1024 octets is the most "
-                  "(RFC 5321 4.5.3.1.4)";
-    else
+    if (refusal == NULL)
         refusal = obey(s);
     if (refusal != NULL)
         reply(s, "%s", refusal);
@@ -623,9 +612,9 @@ static void name_session(struct session *s)
 }
 
 /* Serve the client on standard input and output, where become_session(), or
- * inetd, has put the connection.  turned_away is what to tell a client that
- * can't be served now, or NULL. */
-static NO_RETURN void serve(const struct ip *client, const char *turned_away)
+ * inetd, has put the connection.  refusal is what to tell a client that can't
+ * be served now, or NULL. */
+static NO_RETURN void serve(const struct ip *client, const char *refusal)
 {
     static struct session s;            /* static: it starts as zeros */
 
@@ -633,8 +622,8 @@ static NO_RETURN void serve(const struct ip *client, const char *turned_away)
     s.message.fd = -1;
     name_session(&s);
     log_line(&s, "start client=%s", shown_ip(client));
-    if (turned_away != NULL)
-        end_session(&s, turned_away);
+    if (refusal != NULL)
+        end_session(&s, refusal);
 
     /* Our name comes first (RFC 5321 4.3.1), then what we are, which helps to
      * find faults (RFC 5321 7.5). */
@@ -716,7 +705,7 @@ static const char *cmd_helo(struct session *s, const char *arg)
     return refusal;
 }
 
-/* What the parameters of MAIL can say.  RFC 5321 4.1.1.11 */
+/* What the parameters of MAIL can say.  RFC 5321 4.1.1.2 */
 struct mail_parameters {
     long long size;             /* SIZE=, or -1: RFC 1870 */
     bool body;                  /* BODY= was given: RFC 6152 */
@@ -725,8 +714,10 @@ struct mail_parameters {
 
 /* SIZE=digits.  RFC 1870 3: at most 20 of them.  Returns -1 when malformed;
  * what a long long can't hold is over any limit. */
-static long long parse_size(const char *value, size_t length)
+static long long parse_size(const char *value)
 {
+    size_t length = strlen(value);
+
     if (length == 0 || length > 20 || strspn(value, "0123456789") < length)
         return -1;
     return strtoll(value, NULL, 10);
@@ -735,49 +726,43 @@ static long long parse_size(const char *value, size_t length)
 /* esmtp-param   = esmtp-keyword ["=" esmtp-value]
  * esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
  * esmtp-value   = 1*(%d33-60 / %d62-126) */
-static bool is_parameter(const char *word, size_t key_length, size_t length)
+static bool is_parameter(const char *keyword, const char *value)
 {
-    for (size_t i = 0; i < key_length; i++)
-        if (!is_let_dig(word[i]) && (word[i] != '-' || i == 0))
+    for (const char *p = keyword; *p != '\0'; p++)
+        if (!is_let_dig(*p) && (*p != '-' || p == keyword))
             return false;
-    if (key_length == length)
-        return length > 0;              /* a keyword alone */
-    return key_length > 0 && key_length + 1 < length &&
-           memchr(word + key_length + 1, '=', length - key_length - 1) == NULL;
+    return *keyword != '\0' &&
+           (value == NULL || (*value != '\0' && strchr(value, '=') == NULL));
 }
 
-/* One parameter, of length octets.  Returns the refusal, or NULL. */
-static const char *take_parameter(const char *word, size_t length,
-                                  struct mail_parameters *found)
+/* One parameter, which is cut at its =.  Returns the refusal, or NULL. */
+static const char *take_parameter(char *keyword, struct mail_parameters *found)
 {
     static const char malformed[] =
         "501 5.5.4 Parameter malformed or repeated (RFC 5321 4.1.1.11)";
-    const char *equals = memchr(word, '=', length);
-    size_t key_length = equals != NULL ? (size_t)(equals - word) : length;
-    const char *value = equals != NULL ? equals + 1 : word + length;
-    size_t value_length = (size_t)(word + length - value);
+    char *value = strchr(keyword, '=');         /* NULL where it has none */
+    bool good;
 
-    if (!is_parameter(word, key_length, length))
+    if (value != NULL)
+        *value++ = '\0';
+    if (!is_parameter(keyword, value))
         return malformed;
-    if (is_word(word, key_length, "SIZE")) {
-        if (found->size >= 0)
-            return malformed;
-        found->size = parse_size(value, value_length);
-        return found->size < 0 ? malformed : NULL;
-    }
-    if (is_word(word, key_length, "BODY")) {
+
+    if (strcasecmp(keyword, "SIZE") == 0) {
+        good = found->size < 0 && value != NULL &&
+               (found->size = parse_size(value)) >= 0;
+    } else if (strcasecmp(keyword, "BODY") == 0) {
         /* Both get the same: 8-bit mail is kept as it comes. */
-        bool good = !found->body && (is_word(value, value_length, "7BIT") ||
-                                     is_word(value, value_length, "8BITMIME"));
+        good = !found->body && value != NULL &&
+               (strcasecmp(value, "7BIT") == 0 ||
+                strcasecmp(value, "8BITMIME") == 0);
         found->body = true;
-        return good ? NULL : malformed;
-    }
-    if (is_word(word, key_length, "SMTPUTF8")) {
-        bool good = !found->utf8 && equals == NULL;     /* RFC 6531 3.4 */
+    } else if (strcasecmp(keyword, "SMTPUTF8") == 0) {
+        good = !found->utf8 && value == NULL;           /* RFC 6531 3.4 */
         found->utf8 = true;
-        return good ? NULL : malformed;
-    }
-    return "555 5.5.4 Parameter not known (RFC 5321 4.1.1.11)";
+    } else
+        return "555 5.5.4 Parameter not known (RFC 5321 4.1.1.11)";
+    return good ? NULL : malformed;
 }
 
 /* Mail-parameters = esmtp-param *(SP esmtp-param).  p is what follows the
@@ -785,28 +770,28 @@ static const char *take_parameter(const char *word, size_t length,
 static const char *take_parameters(const struct session *s, const char *p,
                                    struct mail_parameters *found)
 {
+    char copy[MAX_COMMAND_LINE + 1], *word, *rest;
     const char *refusal = NULL;
 
-    if (*p != '\0' && *p != ' ')
+    if (*p == '\0')
+        return NULL;
+    if (*p != ' ')
         return "501 5.5.4 After the path comes a space (RFC 5321 4.1.1.2)";
-    for (p += strspn(p, " "); refusal == NULL && *p != '\0';
-         p += strspn(p, " ")) {
-        size_t length = strcspn(p, " ");
 
-        /* RFC 5321 4.1.1.2: parameters belong to extensions, and HELO has
-         * none. */
-        if (!s->extended)
-            return "555 5.5.4 Parameters need EHLO (RFC 5321 4.1.1.11)";
-        refusal = take_parameter(p, length, found);
-        p += length;
-    }
+    /* RFC 5321 4.1.1.2: parameters belong to extensions, and HELO has none. */
+    if (!s->extended)
+        return "555 5.5.4 Parameters need EHLO (RFC 5321 4.1.1.11)";
+    snprintf(copy, sizeof copy, "%s", p);
+    for (word = strtok_r(copy, " ", &rest); word != NULL && refusal == NULL;
+         word = strtok_r(NULL, " ", &rest))
+        refusal = take_parameter(word, found);
     return refusal;
 }
 
 /* May this address be said here?  Old servers do not know octets above 127 in
- * addresses, so a client asks for them first, with SMTPUTF8 (RFC 6531 3.4),
- * and who did not is refused: with 553 at both commands, as RFC 6531 4.2 lets
- * us, though RFC 6531 3.5 has 550 at MAIL.  Octets that are not UTF-8 are no
+ * addresses, so a client asks for them first, with SMTPUTF8 (RFC 6531 3.4).
+ * Who did not gets 553, at MAIL and at RCPT.  RFC 6531 3.5 has 550 at MAIL,
+ * but RFC 6531 4.2 lets us say 553 at both.  Octets that are not UTF-8 are no
  * address at all; that refusal depends on the command, so the caller gives
  * it. */
 static const char *check_8bit(const char *path, size_t length, bool utf8,
@@ -843,9 +828,9 @@ static const char *cmd_mail(struct session *s, const char *arg)
     if (parameters.size > options.max_message)
         return "552 5.3.4 Message too large (RFC 1870 6.1)";
     if (!disk_has(parameters.size >= 0 ? parameters.size : MIN_DISK))
-        return "452 4.3.1 Disk full: try again later (RFC 1870 6.1)";
+        return "452 4.3.1 Disk full: try again later (RFC 5321 4.2.3)";
 
-    /* All has been checked, so that a refused command changes nothing:
+    /* All has been checked, so that a refused command changes no buffer:
      * RFC 5321 4.1.4.  Now clear the buffers and store the reverse-path:
      * RFC 5321 4.1.1.2. */
     forget_transaction(s);
@@ -970,23 +955,21 @@ static const char *cmd_vrfy(struct session *s, const char *arg)
 /* RFC 5321 4.1.1.8: with an argument, more about it. */
 static const char *cmd_help(struct session *s, const char *arg)
 {
-    const struct command *c = find_command(arg);
+    const struct command *command = find_command(arg);
 
-    if (*arg != '\0' && (c == NULL || strchr(arg, ' ') != NULL))
+    if (*arg != '\0' && (command == NULL || strchr(arg, ' ') != NULL))
         return "504 5.5.4 No such command: try HELP alone "
                "(RFC 5321 4.1.1.8)";
     if (*arg != '\0') {
-        reply(s, "214-2.0.0 %s%s%s", c->verb, *c->argument != '\0' ? " " : "",
-              c->argument);
-        reply(s, "214-2.0.0 %s", c->meaning);
-        reply(s, "214 2.0.0 It is described in %s", c->section);
+        reply(s, "214-2.0.0 %s%s%s", SYNTAX(command));
+        reply(s, "214-2.0.0 %s", command->meaning);
+        reply(s, "214 2.0.0 It is described in %s", command->section);
         return NULL;
     }
     reply(s, "214-2.0.0 This is smtpd " VERSION ". You can say now:");
-    for (c = commands; c < commands + COMMANDS; c++)
-        if (c->states & IN(state_of(s)))
-            reply(s, "214-2.0.0 %s%s%s", c->verb,
-                  *c->argument != '\0' ? " " : "", c->argument);
+    for (size_t i = 0; i < COMMANDS; i++)
+        if ((commands[i].states & IN(state_of(s))) != 0)
+            reply(s, "214-2.0.0 %s%s%s", SYNTAX(&commands[i]));
     reply(s, "214 2.0.0 HELP and a verb tells more");
     return NULL;
 }
@@ -1004,6 +987,7 @@ static const char *cmd_quit(struct session *s, const char *arg)
 {
     (void)arg;
     take_leave(s, "221 2.0.0 %s Service closing transmission channel");
+    return NULL;                        /* never: the process has ended */
 }
 
 /* ------------------------------------------------------------------------
@@ -1028,10 +1012,12 @@ struct piece {
     bool foul;                  /* holds a bare CR, a bare LF or a NUL */
 };
 
-/* Take the next piece from the input.  Reading on, we wait for the LF, or for
- * as much as a line may have (RFC 5321 4.5.3.1.6), so that we see the whole of
- * a short line before we judge its dot or its field name.  A CR at the end of
- * what has come may be half of a line end: it is left in the input. */
+/* Take the next piece from the input; piece still holds the one before.
+ * Reading on, we wait for the LF, or for as much as a line may have
+ * (RFC 5321 4.5.3.1.6), so that we see the whole of a short line before we
+ * judge its dot or its field name.  Where there is no LF, a CR at the end of
+ * what has come may be the first half of a line end: it stays in the input,
+ * and is seen again with what comes next. */
 static void next_piece(struct session *s, struct piece *piece)
 {
     const char *lf, *text;
@@ -1051,8 +1037,7 @@ static void next_piece(struct session *s, struct piece *piece)
         length = (size_t)(lf - text);
     cr = length > 0 && text[length - 1] == '\r';
     piece->ends_line = lf != NULL && (cr || s->line_ending == LF);
-    length -= cr;               /* it is half of this line end, or may become
-                                   half of the next */
+    length -= cr;               /* part of the line end, or not taken yet */
     piece->foul = (lf != NULL && !piece->ends_line) ||
                   memchr(text, '\r', length) != NULL ||
                   memchr(text, '\0', length) != NULL;
@@ -1091,10 +1076,14 @@ static size_t field_name(const struct piece *line)
     return colon < line->length && line->text[colon] == ':' ? name : 0;
 }
 
-/* Look at a piece of the header section; returns whether it is kept.  One
- * Return-Path: should stand in a delivered message, and others may be removed
- * (RFC 5321 4.4): we put ours there, so they go.  Received: fields are
- * counted, to find a loop (RFC 5321 6.3). */
+/* Look at a piece of the header section; returns whether it is kept.  A field
+ * is a line that begins with its name, and goes on in the lines after it that
+ * begin with a space or a tab: it is folded (RFC 5322 2.2.3).  Any other line
+ * ends the section.
+ *
+ * One Return-Path: should stand in a delivered message, and others may be
+ * removed (RFC 5321 4.4): we put ours there, so they go, folded lines too.
+ * Received: fields are counted, to find a loop (RFC 5321 6.3). */
 static bool keep_header(struct session *s, const struct piece *piece)
 {
     struct message *m = &s->message;
@@ -1104,7 +1093,8 @@ static bool keep_header(struct session *s, const struct piece *piece)
     if (!m->in_header)
         return true;
     if (piece->starts_line && folded && !m->has_field) {
-        /* RFC 5322 2.2.3: our own Received: would go on in this line. */
+        /* The first line of all.  It would go on with our own Received:, which
+         * stands before it; so an empty line goes between. */
         append(s, "\n", 1);
         m->in_header = false;
     } else if (piece->starts_line && !folded) {
@@ -1124,6 +1114,7 @@ static const char *receive_message(struct session *s)
 {
     struct message *m = &s->message;
     struct piece piece = { .ends_line = true };     /* as if one came before */
+    const char *refusal;
 
     s->in_data = true;
     s->data_began = now();
@@ -1131,8 +1122,8 @@ static const char *receive_message(struct session *s)
     begin_message(s);
     for (;;) {
         next_piece(s, &piece);
-        if (options.verbose)
-            log_dialogue(s, "C", piece.text, piece.length);
+        log_dialogue(s, piece.starts_line ? "C: " : "C: ... ", piece.text,
+                     piece.length);
         if (undo_dot(&piece))
             break;
 
@@ -1147,7 +1138,10 @@ static const char *receive_message(struct session *s)
             append(s, "\n", 1);
     }
     s->in_data = false;
-    return keep_message(s);
+    refusal = keep_message(s);
+    if (refusal != NULL)
+        drop_message(s);
+    return refusal;
 }
 
 /* ------------------------------------------------------------------------
@@ -1181,7 +1175,10 @@ static bool is_let_dig(char c)
  * Ldh-str    = *( ALPHA / DIGIT / "-" ) Let-dig
  *
  * Not here: refusing the underscore, which RFC 5321 4.1.2 does not permit.  It
- * is met in the names of real hosts, does no harm, and counts as a letter. */
+ * is met in the names of real hosts, does no harm, and counts as a letter.
+ *
+ * Not here: asking which 8-bit names can be registered, which RFC 6531 3.3
+ * wants.  Mail for a domain that is not ours is refused anyway. */
 static const char *parse_sub_domain(const char *p)
 {
     const char *start = p;
@@ -1325,7 +1322,7 @@ static const char *parse_source_route(const char *p)
         if (*p++ != '@' || (p = parse_domain(p)) == NULL)
             return NULL;
     } while (*p++ == ',');
-    return p - 1;                       /* p is past what was no comma */
+    return p - 1;                       /* back to what was no comma */
 }
 
 /* Path = "<" [ A-d-l ":" ] Mailbox ">"
@@ -1384,9 +1381,11 @@ static bool is_8bit(const char *p, size_t length)
     return false;
 }
 
-/* Is it UTF-8 as RFC 3629 4 has it?  After E0 and F0 a low octet would be an
- * overlong form, after ED a high one a surrogate, and after F4 a character
- * above U+10FFFF. */
+/* Is it UTF-8 as RFC 3629 4 has it?  The first octet of a character tells how
+ * many more it has, each 80 to BF.  After four of them the second octet has
+ * narrower bounds: after E0 and F0 a low one would make a longer form of what
+ * has a shorter one, after ED a high one half of a pair of UTF-16, and after
+ * F4 a character above the last, U+10FFFF. */
 static bool is_utf8(const char *p, size_t length)
 {
     const unsigned char *u = (const unsigned char *)p, *end = u + length;
@@ -1405,9 +1404,12 @@ static bool is_utf8(const char *p, size_t length)
             low = 0x90;
         if (first == 0xF4)
             high = 0x8F;
-        for (; more > 0; more--, u++, low = 0x80, high = 0xBF)
+        for (; more > 0; more--, u++) {
             if (u == end || *u < low || *u > high)
                 return false;
+            low = 0x80;
+            high = 0xBF;
+        }
     }
     return true;
 }
@@ -1442,8 +1444,8 @@ static void file_path(char *path, const char *mailbox, const char *directory,
 
 /* Write name so that it can be a file's name: octets other than a-z, 0-9,
  * and a few more become %XX, a dot at the start too, so that no address can
- * lead out of the mail directory.  Returns -1 where it does not fit, and was
- * cut. */
+ * lead out of the mail directory.  Returns -1 where it did not fit; then its
+ * end is missing. */
 static int escape_name(char *to, size_t size, const char *name, size_t length)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyz0123456789_+=-";
@@ -1451,7 +1453,8 @@ static int escape_name(char *to, size_t size, const char *name, size_t length)
 
     for (i = 0; i < length; i++) {
         char c = name[i];
-        bool safe = c != '\0' && (strchr(plain, c) || (c == '.' && used > 0));
+        bool safe = c != '\0' &&
+                    (strchr(plain, c) != NULL || (c == '.' && used > 0));
         size_t room = safe ? 1 : 3;
 
         if (used + room >= size)
@@ -1516,18 +1519,15 @@ static int make_durable(int fd)
  * not in the file but in the directory, which is written by itself. */
 static int make_names_durable(const char *directory)
 {
-    int fd = open(directory, O_RDONLY | O_DIRECTORY);
-    int result, error;
+    int fd = open(directory, O_RDONLY | O_DIRECTORY), error = 0;
 
     if (fd == -1)
         return -1;
-    result = make_durable(fd);
-    error = errno;
+    if (make_durable(fd) == -1 && errno != EINVAL)
+        error = errno;          /* EINVAL: it does that by itself */
     close(fd);
-    if (result == -1 && error == EINVAL)
-        result = 0;             /* some file systems do that by themselves */
     errno = error;
-    return result;
+    return error == 0 ? 0 : -1;
 }
 
 static int make_directory(const char *path)
@@ -1546,9 +1546,10 @@ static bool is_directory(const char *path)
     return S_ISDIR(st.st_mode);
 }
 
-/* Make a mailbox, or what is missing of it.  tmp is made last, when the rest
- * is on disk: who finds a tmp can rely on it, even if the process that made
- * it is another one.  Returns -1 and sets errno when that failed. */
+/* Make a mailbox, or what is missing of it.  tmp is made last, when the names
+ * of the rest are on disk: if it came first, another process could find it,
+ * deliver, and say 250 while they are not.  Returns -1 and sets errno when
+ * that failed. */
 static int make_mailbox(const char *mailbox)
 {
     char new[MAX_FILE_PATH], cur[MAX_FILE_PATH], tmp[MAX_FILE_PATH];
@@ -1599,21 +1600,16 @@ static void write_out(struct session *s)
     m->length = 0;
 }
 
+/* Collect octets for the file.  They always fit into the empty text[], for it
+ * is as large as in[], where they come from. */
 static void append(struct session *s, const char *octets, size_t length)
 {
     struct message *m = &s->message;
 
-    while (length > 0) {
-        size_t room = sizeof s->text - m->length;
-        size_t part = length < room ? length : room;
-
-        memcpy(s->text + m->length, octets, part);
-        m->length += part;
-        octets += part;
-        length -= part;
-        if (m->length == sizeof s->text)
-            write_out(s);
-    }
+    if (length > sizeof s->text - m->length)
+        write_out(s);
+    memcpy(s->text + m->length, octets, length);
+    m->length += length;
 }
 
 /* date-time: RFC 5322 3.3.  RFC 5321 4.4: local time with its offset, which
@@ -1652,23 +1648,27 @@ static void write_trace(struct session *s, time_t t)
     const struct transaction *tr = &s->transaction;
     const char *path = tr->forward_path[0].path;
     const char *client = s->client.literal;
-    char date[64], text[1600];
-
-    format_date(date, sizeof date, t);
+    bool literal = *options.name == '[';
+    char text[2 * MAX_PATH + 3 * MAX_DOMAIN + 512];     /* so all fits */
+    char date[64];
 
     /* RFC 5321 7.2: only one recipient may be named, or blind copies would
      * not be blind.  And <postmaster> without a domain is no Path, as "for"
-     * wants it (RFC 5321 4.4).
-     * RFC 6531 4.3: UTF8SMTP is ESMTP with SMTPUTF8. */
+     * wants it (RFC 5321 4.4). */
     bool alone = tr->recipients == 1 && find_domain(path) != NULL;
+
+    /* RFC 5321 4.4: after a literal, its address is said once more.
+     * RFC 6531 4.3: UTF8SMTP is ESMTP with SMTPUTF8. */
+    format_date(date, sizeof date, t);
     snprintf(text, sizeof text,
              "Return-Path: <%s>\n"
              "Received: from %s%s%s%s\n"
-             "\tby %s with %s id %s%s%s%s;\n"
+             "\tby %s%s%s%s with %s id %s%s%s%s;\n"
              "\t%s\n",
              tr->reverse_path, s->client_name,
              *client != '\0' ? " (" : "", client, *client != '\0' ? ")" : "",
-             options.name,
+             options.name, literal ? " (" : "", literal ? options.name : "",
+             literal ? ")" : "",
              tr->utf8 ? "UTF8SMTP" : s->extended ? "ESMTP" : "SMTP",
              s->message.id, alone ? "\n\tfor <" : "", alone ? path : "",
              alone ? ">" : "", date);
@@ -1693,8 +1693,9 @@ static void begin_message(struct session *s)
     write_trace(s, t);
 }
 
-/* Has the i-th recipient the directory new of an earlier one, by a symbolic
- * link? */
+/* Is the i-th recipient's "new" also that of an earlier one, by a symbolic
+ * link?  The device and the inode are what the system knows a directory by.
+ * To look for the file there won't do: a reader may have moved it on. */
 static bool is_alias(const struct recipient *to, size_t i)
 {
     char new[MAX_FILE_PATH];
@@ -1776,36 +1777,26 @@ static void drop_message(struct session *s)
 }
 
 /* Judge the message whose end has come, and keep it.  Returns NULL when it is
- * safe on disk for every recipient, or the refusal; then it is gone. */
+ * safe on disk for every recipient, or the refusal. */
 static const char *keep_message(struct session *s)
 {
     struct message *m = &s->message;
-    const char *refusal = NULL;
 
+    /* Not here: delivering a NUL, as RFC 5321 4.5.2 asks.  Programs that read
+     * mail often take it for the end. */
     if (m->foul)
-        refusal = "554 5.6.0 Bare CR, bare LF or NUL in the message: send "
-                  "CRLF, as curl --crlf does (RFC 5321 2.3.8)";
-    else if (m->received > MAX_RECEIVED)
-        refusal = "554 5.4.6 Too many Received fields: a loop "
-                  "(RFC 5321 6.3)";
-    else if (m->size > options.max_message)
-        refusal = "552 5.3.4 Message too large (RFC 5321 4.5.3.1.9)";
-    if (refusal != NULL) {
-        drop_message(s);
-        return refusal;
-    }
+        return "554 5.6.0 Bare CR, bare LF or NUL in the message: send "
+               "CRLF, as curl --crlf does (RFC 5321 2.3.8)";
+    if (m->received > MAX_RECEIVED)
+        return "554 5.4.6 Too many Received fields: a loop (RFC 5321 6.3)";
+    if (m->size > options.max_message)
+        return "552 5.3.4 Message too large (RFC 5321 4.5.3.1.9)";
 
     write_out(s);
     if (m->error == 0 && make_durable(m->fd) == -1)
         m->error = errno;
     if (m->error == 0)
         m->error = deliver(s);
-    if (m->error != 0)
-        drop_message(s);
-    else
-        close(m->fd);           /* what is on disk, this can't take back */
-    m->fd = -1;
-
     if (m->error == ENOSPC || m->error == EDQUOT || m->error == EFBIG)
         return "452 4.3.1 Disk full: try again later (RFC 5321 4.2.3)";
     if (m->error != 0) {
@@ -1815,6 +1806,8 @@ static const char *keep_message(struct session *s)
         return "451 4.3.0 Error on our side: try again later "
                "(RFC 5321 4.2.3)";
     }
+    close(m->fd);               /* if it fails, the message is still on disk */
+    m->fd = -1;
     for (size_t i = 0; i < s->transaction.recipients; i++)
         log_line(s, "kept %s from=<%s> to=<%s> size=%lld file=%s/new/%s",
                  m->id, s->transaction.reverse_path,
@@ -1894,8 +1887,9 @@ static bool wait_for(struct session *s, bool writing, double deadline)
         timeout.tv_nsec = (long)((left - (double)timeout.tv_sec) * 1e9);
         FD_ZERO(&set);
         FD_SET(fd, &set);
-        ready = pselect(fd + 1, writing ? NULL : &set, writing ? &set : NULL,
-                        NULL, &timeout, &signals_open);
+        ready = pselect(FD_SETSIZE, writing ? NULL : &set,
+                        writing ? &set : NULL, NULL, &timeout,
+                        &blocked_in_sleep);
         if (ready > 0)
             return true;
         if (ready == -1 && errno != EINTR)
@@ -1906,9 +1900,9 @@ static bool wait_for(struct session *s, bool writing, double deadline)
 /* Send the replies held.  A connection does not block (see accept_one()), so
  * we write, and wait only if it can take no more.  With -i there may be a pipe
  * or a terminal, which others use too, and its mode is not ours to change:
- * there we ask each time before we write, and write so few octets that a pipe
- * takes them without blocking.  RFC 5321 7.8: a client that does not read its
- * replies loses its session. */
+ * there we ask each time before we write, and write at most PIPE_BUF octets: a
+ * pipe that can be written at all takes so many without blocking.
+ * RFC 5321 7.8: a client that does not read its replies loses its session. */
 static void flush(struct session *s)
 {
     int timeout = s->ended ? LINGER_SECONDS : options.timeout;
@@ -1971,8 +1965,7 @@ static void reply(struct session *s, const char *format, ...)
     va_end(args);
     length = strlen(line);
 
-    if (options.verbose)
-        log_dialogue(s, "S", line, length);
+    log_dialogue(s, "S: ", line, length);
     said = s->line + strspn(s->line, " \t");
     if (*line == '4' || *line == '5')       /* AUTH's line holds a password */
         log_line(s, "refused: %s [after: %.*s]", line,
@@ -1984,9 +1977,9 @@ static void reply(struct session *s, const char *format, ...)
 }
 
 /* When must more input have come?  RFC 5321 4.5.3.2.7: a command has its time.
- * So has each block of mail data; and since an octet now and then would
- * stretch that for ever, a message must keep up MIN_RATE on the whole, too
- * (RFC 5321 7.8). */
+ * So has each block of mail data (RFC 5321 3.8); and since an octet now and
+ * then would stretch that for ever, a message must keep up MIN_RATE on the
+ * whole, too (RFC 5321 7.8). */
 static double input_deadline(const struct session *s)
 {
     double stall = now() + options.timeout, slow;
@@ -2002,13 +1995,14 @@ static double input_deadline(const struct session *s)
 static void fill(struct session *s)
 {
     size_t left = s->in_end - s->in_start;
-    double began = now();
+    double began = now(), spent;
     ssize_t n;
 
-    /* The time that this takes is not counted as the client's delay. */
+    /* While we send, the client can't be late: its clocks stand still. */
     flush(s);
-    s->deadline += now() - began;
-    s->data_began += now() - began;
+    spent = now() - began;
+    s->deadline += spent;
+    s->data_began += spent;
     memmove(s->in, s->in + s->in_start, left);
     s->in_start = 0;
     s->in_end = left;
@@ -2040,8 +2034,9 @@ static char next_octet(struct session *s)
  * Not here: holding people who type by hand to that, as RFC 5321 4.1.1.4 has
  * it: servers "MUST NOT do this, even in the name of improved robustness".  nc
  * sends a bare LF for each line.  So a session from this very host whose first
- * line ends so is taken for a person's, and has LF as its line end from there
- * to its end.  The two are never mixed, so there is nothing to smuggle. */
+ * line ends so is taken for a person's, and LF ends its lines from there on,
+ * a CR before it or not.  Nothing can be smuggled in: the first line is EHLO,
+ * the sending program's own, and whose text comes later can't change it. */
 static void settle_line_ending(struct session *s, bool after_cr)
 {
     bool may_be_by_hand = *s->client.literal == '\0' ||
@@ -2065,9 +2060,9 @@ static void skip_line(struct session *s)
 }
 
 /* Read a command line into s->line, without its end, and settle how lines end
- * if it is the first.  Of a line that is too long the start is kept, and the
- * rest read. */
-static enum line_kind read_line(struct session *s)
+ * if it is the first.  Returns NULL, or the refusal of what is no good line.
+ * Of one that is too long the start is kept, and the rest read. */
+static const char *read_line(struct session *s)
 {
     size_t length = 0;
     char c = '\0', last;
@@ -2082,20 +2077,16 @@ static enum line_kind read_line(struct session *s)
         if (c == '\n')
             break;
         if (length < MAX_COMMAND_LINE) {
-            s->line[length] = c;
-            s->line[length + 1] = '\0';     /* a timeout may end it here */
+            s->line[length++] = c;
+            s->line[length] = '\0';         /* fill() may log it, and end */
         }
-        length += length <= MAX_COMMAND_LINE;   /* one more: it is too long */
     }
     settle_line_ending(s, last == '\r');
     s->skip_rest = s->line_ending == CRLF && last != '\r';
 
     length -= last == '\r';
-    too_long = length + 2 > MAX_COMMAND_LINE;
-    if (too_long)
-        length = MAX_COMMAND_LINE - 2;
-    if (options.verbose)
-        log_dialogue(s, "C", s->line, length);
+    too_long = length + 2 > MAX_COMMAND_LINE;       /* 2: its CRLF */
+    log_dialogue(s, "C: ", s->line, length);
 
     /* RFC 5321 4.1.1: white space at the end of a command is let pass. */
     while (length > 0 &&
@@ -2103,12 +2094,19 @@ static enum line_kind read_line(struct session *s)
         length--;
     s->line[length] = '\0';
     s->line_length = length;
-    return s->skip_rest ? BARE_LF : too_long ? LONG_LINE : GOOD_LINE;
+
+    if (s->skip_rest)
+        return "500 5.5.2 A bare LF ends no line: send CRLF, as telnet and "
+               "nc -C do (RFC 5321 2.3.8)";
+    if (too_long)
+        return "500 5.5.2 Line too long: 1024 octets is the most "
+               "(RFC 5321 4.5.3.1.4)";
+    return NULL;
 }
 
 /* Let the last reply arrive.  If we closed a connection on which octets still
  * come in, TCP would answer them with a reset, and that can destroy what the
- * client has not read yet.  On a pipe shutdown() fails, and that can't be. */
+ * client has not read yet.  A pipe has no reset, and shutdown() fails. */
 static void linger(struct session *s)
 {
     double deadline = now() + LINGER_SECONDS;
@@ -2151,37 +2149,65 @@ static void take_leave(struct session *s, const char *last_words)
  *
  * One line an event, on standard error or, where that is the client's own
  * connection, to syslog.  A line is written at once, so that lines of several
- * sessions don't mix, in a pipe as far as PIPE_BUF.  What a client sent is
- * never written raw: control characters could forge lines, or command the
- * operator's terminal.  What is too long for a line goes on in the next, after
- * "...", so that it can't forge one there either.
+ * sessions don't mix.  What a client sent is never written raw: control
+ * characters could forge lines, or command the operator's terminal.  What is
+ * too long for a line goes on in the next, after "...", so that it can't forge
+ * one there either.
  * --------------------------------------------------------------------- */
 
 /* Can a line be written to the log?  Who reads it through a pipe may have
- * stopped reading.  Then we wait for a second, once; until there is room again
- * what is to be logged is lost, for mail must not wait. */
+ * stopped reading.  Then we wait for him, once; until there is room again what
+ * is to be logged is lost, for mail must not wait. */
 static bool log_has_room(void)
 {
     static bool had_room = true;
-    struct timespec patience = { had_room ? 1 : 0, 0 };
+    struct timespec patience = { had_room ? LOG_SECONDS : 0, 0 };
     fd_set set;
 
     FD_ZERO(&set);
     FD_SET(STDERR_FILENO, &set);
-    had_room = pselect(STDERR_FILENO + 1, NULL, &set, NULL, &patience,
-                       NULL) > 0;
+    had_room = pselect(FD_SETSIZE, NULL, &set, NULL, &patience, NULL) > 0;
     return had_room;
 }
 
-/* Log octets, escaped, in a line that begins with prefix. */
-static void log_octets(const char *prefix, const char *octets, size_t length)
+/* Write one line to the log; there must be room for an LF behind it.  What has
+ * room can be full a moment later, and a terminal can have too little; so an
+ * alarm ends a write that waits: see set_up_signals().  Returns false when the
+ * line, or its end, is lost.  There is nobody to tell. */
+static bool put_line(char *line)
 {
-    char line[MAX_LOG_LINE];
-    size_t start = strlen(prefix);
+    size_t length = strlen(line);
+    bool written = true;
 
-    memcpy(line, prefix, start);
+    if (!options.to_syslog && !options.to_file && !log_has_room())
+        return false;
+    if (!options.to_file)               /* a file never makes us wait */
+        alarm(LOG_SECONDS);
+    if (options.to_syslog)
+        syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
+    else {
+        line[length] = '\n';
+        written = write(STDERR_FILENO, line, length + 1) != -1;
+    }
+    if (!options.to_file)
+        alarm(0);
+    return written;
+}
+
+/* Log octets, escaped, in a line that begins with the process, the session's
+ * ID (s is NULL where there is none), and who says it.  Of more than PIPE_BUF
+ * octets a pipe might take a part, and have us wait. */
+static void log_octets(const struct session *s, const char *who,
+                       const char *octets, size_t length)
+{
+    char line[PIPE_BUF < MAX_LOG_LINE ? PIPE_BUF : MAX_LOG_LINE];
+    const char *more = "";
+
     do {
-        size_t used = start;
+        size_t used = (size_t)snprintf(line, sizeof line, "smtpd[%ld]: %s%s%s"
+                                       "%s", (long)getpid(),
+                                       s != NULL ? s->id : "",
+                                       s != NULL ? " " : "", who, more);
 
         /* Each octet can take four, and at the end stands a NUL. */
         for (; length > 0 && used < sizeof line - 5; octets++, length--) {
@@ -2192,42 +2218,29 @@ static void log_octets(const char *prefix, const char *octets, size_t length)
                                          (unsigned char)*octets);
         }
         line[used] = '\0';
-        if (options.to_syslog)
-            syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
-        else {
-            line[used++] = '\n';
-            if (!log_has_room() || write(STDERR_FILENO, line, used) == -1)
-                return;         /* and there is nobody to tell */
-        }
-        start = strlen(prefix) + 4;             /* the next line goes on */
-        memcpy(line + start - 4, "... ", 4);
-    } while (length > 0);
+        more = "... ";          /* the next line goes on */
+    } while (put_line(line) && length > 0);
 }
 
 /* Log an event; s is NULL where it belongs to no session. */
 static void log_line(const struct session *s, const char *format, ...)
 {
-    char prefix[MAX_LOG_PREFIX], text[MAX_LOG_TEXT + 1];
+    char text[MAX_LOG_TEXT + 1];
     va_list args;
 
-    snprintf(prefix, sizeof prefix, "smtpd[%ld]: %s%s", (long)getpid(),
-             s != NULL ? s->id : "", s != NULL ? " " : "");
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_octets(prefix, text, strlen(text));
+    log_octets(s, "", text, strlen(text));
 }
 
-/* -v: log what the client ("C") or the server ("S") says, in the notation of
- * RFC 5321 appendix D. */
+/* -v: log what the client ("C: ") or the server ("S: ") says, in the notation
+ * of RFC 5321 appendix D. */
 static void log_dialogue(const struct session *s, const char *who,
                          const char *octets, size_t length)
 {
-    char prefix[MAX_LOG_PREFIX];
-
-    snprintf(prefix, sizeof prefix, "smtpd[%ld]: %s %s: ", (long)getpid(),
-             s->id, who);
-    log_octets(prefix, octets, length);
+    if (options.verbose)
+        log_octets(s, who, octets, length);
 }
 
 /* ------------------------------------------------------------------------
@@ -2251,7 +2264,7 @@ struct server {
     int listener_count;
     double pause_until;         /* no accept() before: see accept_one() */
     int child_count;
-    struct child *children;                 /* room for all that can be */
+    struct child *children;     /* has room for all: see main() */
 };
 
 /* From the octets of an IPv4 or IPv6 address.  A socket for IPv6 may take IPv4
@@ -2298,9 +2311,9 @@ static struct ip ip_from_text(const char *text)
     return (struct ip){ "" };
 }
 
-static bool same_ip(const struct ip *a, const struct ip *b)
+static bool same_ip(struct ip a, struct ip b)
 {
-    return *a->literal != '\0' && strcmp(a->literal, b->literal) == 0;
+    return *a.literal != '\0' && strcmp(a.literal, b.literal) == 0;
 }
 
 /* For the log. */
@@ -2321,23 +2334,21 @@ static bool is_our_literal(const char *literal)
 {
     bool v6 = strncasecmp(literal, "[IPv6:", 6) == 0;
     char text[INET6_ADDRSTRLEN + 1], *to = text;
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
     socklen_t length = sizeof address;
-    struct ip theirs, ours;
 
-    /* [127.0.0.001] is [127.0.0.1], but not to inet_pton(). */
+    /* [127.0.0.001] is [127.0.0.1], but not to inet_pton(): so leave out each
+     * 0 that begins a longer number. */
     for (const char *p = literal + (v6 ? 6 : 1); *p != ']' && *p != '\0' &&
          to < text + INET6_ADDRSTRLEN; p++)
-        if (*p != '0' || !is_digit(p[1]) || (to > text && to[-1] != '.'))
+        if (*p != '0' || !is_digit(p[1]) ||
+            (to > text && to[-1] != '.' && to[-1] != ':'))
             *to++ = *p;
     *to = '\0';
 
-    memset(&address, 0, sizeof address);
     if (getsockname(STDIN_FILENO, (struct sockaddr *)&address, &length) == -1)
         return false;
-    theirs = ip_from_text(text);
-    ours = ip_of(&address);
-    return same_ip(&theirs, &ours);
+    return same_ip(ip_from_text(text), ip_of(&address));
 }
 
 /* Bury the children that have ended.  The system keeps a process that has
@@ -2375,7 +2386,7 @@ static const char *over_limit(const struct server *server,
         const struct child *child = &server->children[i];
 
         *refusing += child->refusing;
-        same += !child->refusing && same_ip(&child->client, client);
+        same += !child->refusing && same_ip(child->client, *client);
     }
     if (same >= options.max_per_client)
         return "421 4.7.0 %s Too many sessions from you: try again later "
@@ -2394,10 +2405,9 @@ static void turn_away(int connection, const struct ip *client,
 {
     char line[MAX_REPLY_LINE];
 
-    snprintf(line, sizeof line - 2, refusal, options.name);
+    snprintf(line, sizeof line, refusal, options.name);
     log_line(NULL, "refused: %s client=%s", line, shown_ip(client));
-    memcpy(line + strlen(line), "\r\n", 3);
-    if (write(connection, line, strlen(line)) == -1)
+    if (dprintf(connection, "%s\r\n", line) < 0)
         log_line(NULL, "lost: %s", strerror(errno));
     shutdown(connection, SHUT_WR);
     if (read(connection, line, sizeof line) == -1 && errno != EAGAIN)
@@ -2406,23 +2416,24 @@ static void turn_away(int connection, const struct ip *client,
 
 /* In the child: put the connection where inetd would, on standard input and
  * output, and serve it. */
-static void become_session(const struct server *server, int connection,
-                           const struct ip *client, const char *refusal)
+static NO_RETURN void become_session(const struct server *server,
+                                     int connection, const struct ip *client,
+                                     const char *refusal)
 {
     for (int i = 0; i < server->listener_count; i++)
         close(server->listeners[i]);
     if (dup2(connection, STDIN_FILENO) == -1 ||
         dup2(connection, STDOUT_FILENO) == -1) {
         log_line(NULL, "can't serve: %s", strerror(errno));
-        exit(EX_OSERR);
+        _exit(EX_OSERR);
     }
     close(connection);
     serve(client, refusal);
 }
 
 /* Fork a child for the connection.  A client over the limits gets one too, to
- * be told so in peace; but only a few at a time.  So there is always a place
- * for the child. */
+ * be told so in peace; but only MAX_REFUSALS at a time.  With those that -c
+ * allows, that is as many as children[] has room for. */
 static void fork_for(struct server *server, int connection,
                      const struct ip *client)
 {
@@ -2448,17 +2459,16 @@ static void fork_for(struct server *server, int connection,
     };
 }
 
-/* When there is no descriptor or memory for a connection, it stays in the
- * queue, and pselect() would return at once for ever: so we look away for a
- * second. */
+/* Take one connection.  When there is no descriptor or memory for it, it stays
+ * in the queue, and pselect() would return at once for ever: so we look away
+ * for a second. */
 static void accept_one(struct server *server, int listener)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
     socklen_t length = sizeof address;
     int connection;
     struct ip client;
 
-    memset(&address, 0, sizeof address);
     connection = accept(listener, (struct sockaddr *)&address, &length);
     if (connection == -1) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
@@ -2469,7 +2479,8 @@ static void accept_one(struct server *server, int listener)
         return;                 /* else the client has gone already */
     }
 
-    /* Systems differ in whether it blocks now.  None shall: see flush(). */
+    /* On some systems it blocks now, on others not.  It shall not, on any: see
+     * flush(). */
     if (fcntl(connection, F_SETFL, O_NONBLOCK) == -1)
         log_line(NULL, "can't accept: %s", strerror(errno));
     else {
@@ -2479,24 +2490,20 @@ static void accept_one(struct server *server, int listener)
     close(connection);
 }
 
-/* Wait for a connection, a child's end, a signal, or the end of a pause, and
- * take the connections that there are. */
+/* Wait for a connection, a child's end, a signal, or in a pause for a second,
+ * and take the connections that there are. */
 static void wait_for_clients(struct server *server)
 {
-    bool paused = now() < server->pause_until;
+    bool paused = stopping || now() < server->pause_until;
     struct timespec second = { 1, 0 };
     fd_set set;
-    int top = -1, ready;
+    int ready;
 
-    FD_ZERO(&set);
-    for (int i = 0; i < server->listener_count && !paused; i++) {
+    FD_ZERO(&set);                      /* in a pause it stays empty */
+    for (int i = 0; i < server->listener_count && !paused; i++)
         FD_SET(server->listeners[i], &set);
-        if (server->listeners[i] > top)
-            top = server->listeners[i];
-    }
-    /* select() and its kin are told the highest descriptor, plus one. */
-    ready = pselect(top + 1, &set, NULL, NULL, paused ? &second : NULL,
-                    &signals_open);
+    ready = pselect(FD_SETSIZE, &set, NULL, NULL, paused ? &second : NULL,
+                    &blocked_in_sleep);
     reap(server);
     for (int i = 0; ready > 0 && i < server->listener_count; i++)
         if (FD_ISSET(server->listeners[i], &set))
@@ -2504,10 +2511,10 @@ static void wait_for_clients(struct server *server)
 }
 
 /* kill() sends any signal, not only those that kill. */
-static void signal_children(const struct server *server, int number)
+static void signal_children(const struct server *server, int signal_number)
 {
     for (int i = 0; i < server->child_count; i++)
-        kill(server->children[i].pid, number);
+        kill(server->children[i].pid, signal_number);
 }
 
 /* Serve until SIGTERM or SIGINT, then tell the children, and wait for them:
@@ -2521,16 +2528,13 @@ static void run_server(struct server *server)
         wait_for_clients(server);
         note_signals();
     }
-    for (int i = 0; i < server->listener_count; i++)
-        close(server->listeners[i]);
+    while (server->listener_count > 0)
+        close(server->listeners[--server->listener_count]);
     signal_children(server, SIGTERM);
-    patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;   /* and to spare */
-    while (server->child_count > 0 && now() < patience) {
-        struct timespec second = { 1, 0 };
 
-        pselect(0, NULL, NULL, NULL, &second, &signals_open);
-        reap(server);
-    }
+    patience = now() + STOP_SECONDS + 4 * LINGER_SECONDS;   /* and to spare */
+    while (server->child_count > 0 && now() < patience)
+        wait_for_clients(server);       /* only for their ends, now */
     signal_children(server, SIGKILL);
 }
 
@@ -2558,24 +2562,24 @@ static const char usage[] =
     "  -v          show each line of the dialogue\n"
     "  -h          show this\n";
 
-/* Say why the server can't start, on one line, and end.  If only a client is
- * there to hear it, it is told no more than that (RFC 5321 3.8). */
-static NO_RETURN void die(int status, const char *format, ...) FORMAT_AT(2);
-static void die(int status, const char *format, ...)
+/* Say why the server can't start, on one line, and end.  A client that waits
+ * on standard output is told no more than that (RFC 5321 3.8). */
+static NO_RETURN FORMAT_AT(2) void die(int status, const char *format, ...)
 {
-    char text[MAX_LOG_TEXT];
+    char text[MAX_LOG_TEXT + 1];
     va_list args;
 
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (options.to_syslog) {
+    if (options.to_syslog)
         syslog(LOG_ERR, "%s", text);
-        printf("421 4.3.0 %s Service not available (RFC 5321 3.8)\r\n",
-               options.name != NULL ? options.name : "localhost");
-    } else
+    else
         fprintf(stderr, "smtpd: %s\n%s", text,
                 status == EX_USAGE ? usage : "");
+    if (options.to_syslog || options.inetd)
+        printf("421 4.3.0 %s Service not available (RFC 5321 3.8)\r\n",
+               options.name != NULL ? options.name : "localhost");
     exit(status);
 }
 
@@ -2583,7 +2587,7 @@ static NO_RETURN void help(void)
 {
     fputs(usage, stdout);
     puts("\nWhat a client can say:\n");
-    for (int i = 0; i < COMMANDS; i++)
+    for (size_t i = 0; i < COMMANDS; i++)
         if (commands[i].run != NULL)
             printf("  %s %-25s %s (%s)\n", commands[i].verb,
                    commands[i].argument, commands[i].meaning,
@@ -2689,48 +2693,52 @@ static void take_options(int argc, char **argv)
 
 /* The log must never go to the client.  inetd gives us the connection as
  * standard error too, which is so if device and inode are the same: then
- * syslog is left.  But with a pipe or a terminal there it is a person who
- * wants to see the log. */
-static void choose_log(void)
+ * syslog is left.  (The BSDs tell neither of a TCP socket, so there any will
+ * do.)  But with a pipe or a terminal there it is a person who wants to see
+ * the log. */
+static void choose_log(int connection)
 {
-    struct stat error, input;
+    struct stat error, client;
 
-    if (fstat(STDERR_FILENO, &error) == 0 && S_ISSOCK(error.st_mode) &&
-        fstat(STDIN_FILENO, &input) == 0 && error.st_dev == input.st_dev &&
-        error.st_ino == input.st_ino) {
+    if (fstat(STDERR_FILENO, &error) == -1)
+        return;
+    options.to_file = S_ISREG(error.st_mode);
+    if (S_ISSOCK(error.st_mode) && fstat(connection, &client) == 0 &&
+        error.st_dev == client.st_dev && error.st_ino == client.st_ino) {
         options.to_syslog = true;
         openlog("smtpd", LOG_PID | LOG_NDELAY, LOG_MAIL);
     }
 }
 
-static void on_signal(int number)
+static void on_signal(int signal_number)
 {
-    if (number != SIGCHLD)      /* that one only has to end pselect() */
-        stopping = 1;
+    if (signal_number == SIGTERM || signal_number == SIGINT)
+        stopping = 1;           /* the others only have to end a wait */
 }
 
-/* Block the signals that matter, but in pselect().  SIGPIPE and SIGXFSZ are
+/* Block the signals that matter, but in pselect().  SIGALRM comes only when
+ * put_line() has asked for it, and is let in.  SIGPIPE and SIGXFSZ are
  * ignored: write() then says EPIPE or EFBIG, and that is dealt with. */
 static void set_up_signals(void)
 {
     static const int handled[] = { SIGCHLD, SIGTERM, SIGINT };
-    struct sigaction action;
+    struct sigaction action = { .sa_handler = SIG_IGN };
     sigset_t blocked;
 
-    memset(&action, 0, sizeof action);
     sigemptyset(&action.sa_mask);
-    action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
     sigaction(SIGXFSZ, &action, NULL);
 
     action.sa_handler = on_signal;
-    sigprocmask(SIG_BLOCK, NULL, &signals_open);    /* asks, changes nothing */
-    blocked = signals_open;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);     /* what is blocked already? */
+    blocked_in_sleep = blocked;
     for (size_t i = 0; i < sizeof handled / sizeof handled[0]; i++) {
         sigaction(handled[i], &action, NULL);
         sigaddset(&blocked, handled[i]);
-        sigdelset(&signals_open, handled[i]);
+        sigdelset(&blocked_in_sleep, handled[i]);
     }
+    sigaction(SIGALRM, &action, NULL);
+    sigdelset(&blocked, SIGALRM);
     sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
@@ -2757,11 +2765,11 @@ static void enter_mail_dir(const struct passwd *user)
     bool made = mkdir(options.mail_dir, 0700) == 0;
 
     if ((!made && errno != EEXIST) || chdir(options.mail_dir) == -1 ||
-        (made && user && chown(".", user->pw_uid, user->pw_gid) == -1))
-        die(EX_CANTCREAT, "%s: %s: make this directory, or name another with "
-            "-m", options.mail_dir, strerror(errno));
+        (made && user != NULL && chown(".", user->pw_uid, user->pw_gid) == -1))
+        die(EX_CANTCREAT, "%.1000s: %s: make this directory, or name another "
+            "with -m", options.mail_dir, strerror(errno));
     if (made && make_names_durable("..") == -1)
-        sync();                 /* we may enter it, but not read it */
+        sync();                 /* we may not open the directory above */
 }
 
 /* Lock ourselves into the mail directory for good, as a user that can do no
@@ -2775,8 +2783,9 @@ static void become_user(const struct passwd *user)
             options.user, strerror(errno));
 }
 
-/* Remove from one mailbox's tmp what no writer can still be at work on.  What
- * is no Maildir may have a tmp too, and its files are none of ours. */
+/* Remove from one mailbox's tmp what no writer can still be at work on.  A
+ * directory without new and cur is no mailbox: if it has a tmp, that is not
+ * ours to clean. */
 static void clean_tmp(const char *mailbox)
 {
     char path[MAX_FILE_PATH], new[MAX_FILE_PATH], cur[MAX_FILE_PATH];
@@ -2868,37 +2877,45 @@ static bool listen_on(struct server *server, const char *name, int *port,
     return true;
 }
 
-/* Listen on every address, all on the same port.  Where the kernel may choose
- * it, its choice can be taken on the next address: then all is tried again.
- * Without IPv6 the usual ::1 is left out. */
+/* Listen on every address, all on the same port: *port, or with 0 the kernel's
+ * choice for the first.  Returns NULL; or the address where that failed, with
+ * errno set.  usual: they are 127.0.0.1 and ::1, and the second can be left
+ * out where there is no IPv6. */
+static const char *listen_on_all(struct server *server, int *port, bool usual)
+{
+    bool v6_only = false;
+
+    for (int i = 0; i < options.listen_count; i++)
+        if (strchr(options.listen[i], ':') == NULL)
+            v6_only = true;             /* :: would take IPv4's port too */
+    for (int i = 0; i < options.listen_count; i++)
+        if (!listen_on(server, options.listen[i], port, v6_only) &&
+            !(usual && i == 1 &&
+              (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)))
+            return options.listen[i];
+    return NULL;
+}
+
+/* The port that the kernel has chosen on the first address can be taken on the
+ * next: then all is tried again. */
 static void open_listeners(struct server *server)
 {
-    int tries = options.port == 0 ? 20 : 1, port;
-    bool v6_only = false, usual = options.listen_count == 0;
+    bool usual = options.listen_count == 0;
+    int port = options.port, tries = 20;
+    const char *failed;
 
     if (usual) {
         options.listen[options.listen_count++] = "127.0.0.1";
         options.listen[options.listen_count++] = "::1";
     }
-    for (int i = 0; i < options.listen_count; i++)
-        if (strchr(options.listen[i], ':') == NULL)
-            v6_only = true;             /* :: would take IPv4's port too */
-
-    port = options.port;
-    for (int i = 0; i < options.listen_count; i++) {
-        if (listen_on(server, options.listen[i], &port, v6_only))
-            continue;
-        if (usual && i == 1 && (errno == EAFNOSUPPORT ||
-                                errno == EADDRNOTAVAIL))
-            continue;
-        if (errno != EADDRINUSE || --tries == 0)
+    while ((failed = listen_on_all(server, &port, usual)) != NULL) {
+        if (errno != EADDRINUSE || options.port != 0 || --tries == 0)
             die(errno == EACCES ? EX_NOPERM : EX_UNAVAILABLE, "%s port %d: "
                 "%s: name another port with -p, or another address with -l",
-                options.listen[i], port, strerror(errno));
+                failed, port, strerror(errno));
         while (server->listener_count > 0)
             close(server->listeners[--server->listener_count]);
         port = 0;
-        i = -1;
     }
     options.port = port;
 }
@@ -2916,13 +2933,13 @@ static void say_ready(const struct server *server)
  * us pipes, tell its address in TCPREMOTEIP. */
 static NO_RETURN void serve_stdin(void)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
     socklen_t length = sizeof address;
     const char *remote = getenv("TCPREMOTEIP");
     struct stat out;
     struct ip client = { "" };
 
-    memset(&address, 0, sizeof address);
+    choose_log(STDOUT_FILENO);
     if (getpeername(STDIN_FILENO, (struct sockaddr *)&address, &length) == 0)
         client = ip_of(&address);
     if (*client.literal == '\0' && remote != NULL)
@@ -2937,6 +2954,8 @@ static NO_RETURN void serve_stdin(void)
 
 int main(int argc, char **argv)
 {
+    /* Apart, since all pages that the parent writes to are copied for each
+     * child: so the few things in server that change are not among zeros. */
     static struct child children[MAX_SESSIONS + MAX_REFUSALS];
     static struct server server = { .children = children };
     const struct passwd *user;
@@ -2951,7 +2970,7 @@ int main(int argc, char **argv)
         die(EX_OSERR, "/dev/null: %s", strerror(errno));
     close(fd);
 
-    choose_log();
+    choose_log(STDIN_FILENO);
     take_options(argc, argv);
     umask(077);                 /* mail is nobody's but its owner's */
     tzset();                    /* once for all children, and before chroot */
@@ -2963,11 +2982,11 @@ int main(int argc, char **argv)
     if (user != NULL)
         become_user(user);
     if (access(".", R_OK | W_OK | X_OK) == -1)
-        die(EX_CANTCREAT, "%s: %s: open it to us, or name another with -m",
-            options.mail_dir, strerror(errno));
+        die(EX_CANTCREAT, "%.1000s: %s: open it to us, or name another "
+            "with -m", options.mail_dir, strerror(errno));
     if (options.inetd)
         serve_stdin();
-    clean_mailboxes();
+    clean_mailboxes();          /* not with -i, where each client is a start */
     say_ready(&server);
     run_server(&server);
     return EX_OK;

@@ -132,6 +132,12 @@ END
         'from \[IPv6:2001:db8::25\] \(\[IPv6:::1\]\) by mail\.example\.com with SMTP id ID for <bob@example\.com>'
 }
 
+@test "RFC 5321 4.4: where our name is a literal, our address stands after it" {
+    serve -n '[192.0.2.1]' -d example.com
+    from_address bob
+    has_trace "$(message bob)" '<>' 'from .* by \[192\.0\.2\.1\] \(\[192\.0\.2\.1\]\) with .*'
+}
+
 @test "RFC 5321 4.4: IPv4 over an IPv6 socket is written as IPv4" {
     has_ipv6
     serve -l ::ffff:127.0.0.1

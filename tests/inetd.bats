@@ -198,6 +198,24 @@ END
     done
 }
 
+@test "-i: with standard error and output on the client's socket, but input not, likewise" {
+    py "$SMTPD" <<'END' >out
+import os, socket, subprocess, sys
+ours, theirs = socket.socketpair()
+ours.settimeout(20)
+read, write = os.pipe()
+os.write(write, b"HELO me\r\nFOO\r\nQUIT\r\n")
+os.close(write)
+server = subprocess.Popen([sys.argv[1], "-i", "-m", "mail"], stdin=read, stdout=theirs,
+                          stderr=theirs)
+theirs.close()
+while octets := ours.recv(4096):
+    sys.stdout.buffer.write(octets)
+END
+    run ! grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' out
+    [ "$(wc -l <out)" -eq 4 ]
+}
+
 @test "-i: with standard error elsewhere, the log goes there" {
     over ipv4 err >out
     only_replies out
@@ -250,6 +268,18 @@ END
     [ "$status" -eq 73 ]
     # If anything, a reply: RFC 5321 3.1 has 554, 3.8 has 421.
     run ! grep -vE $'^(421|554)[- ][ -~]*\r$' out
+}
+
+@test "RFC 5321 3.8: -i: a server that can't start says 421, wherever its log goes" {
+    : >file
+    for error in same err; do
+        status=0
+        INPUT=/dev/null over ipv4 "$error" -m file/mail >out || status=$?
+        [ "$status" -eq 73 ]
+        grep -q $'^421 4.3.0 .* (RFC 5321 3.8)\r$' out
+        [ "$(wc -l <out)" -eq 1 ]
+    done
+    grep -q '^smtpd: file/mail: ' err
 }
 
 @test "RFC 5321 3.8: -i: SIGTERM and SIGINT get 421, and exit 0" {

@@ -228,6 +228,14 @@ END
     [ "$(awk 'length > 2048' log)" = '' ]
 }
 
+@test "-v: what goes on in a line of a message does not look like another line" {
+    printf '%b' 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n' \
+        'text\nMAIL FROM:<forged@example.org>\r\n.\r\n' | talk -v >replies
+    all_lines_good
+    grep -qE ' C: \.\.\. MAIL FROM:<forged@example\.org>$' log
+    run ! grep -q ' C: MAIL FROM:<forged' log
+}
+
 @test "log: one line an event, even for the longest command; what is escaped goes on after ..." {
     printf '%s\r\n' "NOOP $(printf 'x%.0s' {1..1000})" "FOO $(printf 'y%.0s' {1..1018})" QUIT |
         talk >replies
@@ -289,6 +297,28 @@ assert client.getreply()[0] == 421
 client.close()
 assert server.wait(20) == 0
 assert all(len(os.listdir(f"mail/bob{i}/new")) == 1 for i in range(20))
+END
+}
+
+@test "log: a terminal that nobody reads holds up no mail, nor the parent, nor the end" {
+    py "$SMTPD" <<'END'
+import os, pty, re, smtplib, socket, subprocess, sys, time
+reader, writer = pty.openpty()
+server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail", "-c", "1"],
+                          stdin=subprocess.DEVNULL, stderr=writer)
+port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
+client = smtplib.SMTP("127.0.0.1", port, timeout=20)
+for _ in range(150):
+    client.sendmail("a@b.example", "bob@localhost", "Subject: x\n\nx\n")
+assert len(os.listdir("mail/bob/new")) == 150
+# More over -c than there are processes to refuse them: the parent must log.
+others = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
+assert all(other.recv(1000).startswith(b"421 4.7.0 ") for other in others)
+began = time.monotonic()
+server.terminate()
+assert client.getreply()[0] == 421
+client.close()
+assert server.wait(20) == 0
 END
 }
 

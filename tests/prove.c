@@ -116,6 +116,14 @@ static int exact_strncmp(const char *a, const char *b, size_t length)
     return 0;
 }
 
+static char *exact_strchr(const char *s, int c)
+{
+    for (; *s != (char)c; s++)
+        if (*s == '\0')
+            return NULL;
+    return (char *)s;
+}
+
 static bool among(char c, const char *accept)
 {
     return c != '\0' && strchr(accept, c) != NULL;
@@ -153,6 +161,7 @@ extern int sigpending(sigset_t *set);
 #define memchr exact_memchr
 #define strncmp exact_strncmp
 #define strncasecmp exact_strncasecmp
+#define strchr exact_strchr
 #define strspn exact_strspn
 #define snprintf exact_snprintf
 #define read any_read
@@ -225,8 +234,7 @@ void prove_address_literal(void)
 
 void prove_size(void)
 {
-    any_string();
-    parse_size(text, (size_t)Frama_C_interval_split(0, LENGTH));
+    parse_size(any_string());
 }
 
 void prove_parameter(void)
@@ -237,7 +245,7 @@ void prove_parameter(void)
     found.size = Frama_C_long_long_interval(-1, LLONG_MAX);
     found.body = Frama_C_interval(0, 1);
     found.utf8 = Frama_C_interval(0, 1);
-    take_parameter(text, (size_t)Frama_C_interval_split(1, LENGTH), &found);
+    take_parameter(text, &found);
 }
 
 void prove_word(void)
@@ -245,9 +253,9 @@ void prove_word(void)
     const size_t length = (size_t)Frama_C_interval_split(0, LENGTH);
 
     any_string();
-    is_word(text, length, "BODY");
+    is_word(text, length, "MAIL");
     any_string();
-    is_word(text, length, "8BITMIME");
+    is_word(text, length, "STARTTLS");
     any_string();
     is_word(text, length, "Return-Path");
 }
@@ -280,7 +288,8 @@ void prove_mailbox_name(void)
 }
 
 /* Take a piece from the input, with what of it is there already anywhere in
- * the buffer. */
+ * the buffer; and put it into text[], however full that is.  As if a write had
+ * failed before, for then write_out() only empties text[]. */
 void prove_next_piece(void)
 {
     static struct session s;
@@ -294,11 +303,15 @@ void prove_next_piece(void)
     s.in_data = true;
     s.line_ending = Frama_C_interval_split(0, 1) ? CRLF : LF;
     piece.ends_line = Frama_C_interval(0, 1);
+    s.message.length = (size_t)Frama_C_interval_split(0, BUFFER);
+    s.message.error = EIO;
 
     next_piece(&s, &piece);
     for (size_t i = 0; i < piece.length; i++)
         touch(piece.text + i);
     //@ assert s.in_start <= s.in_end <= BUFFER;
+    append(&s, piece.text, piece.length);
+    //@ assert s.message.length <= BUFFER;
 }
 
 /* Look at a piece, in whatever state those before it have left. */

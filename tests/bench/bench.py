@@ -6,7 +6,9 @@ Each figure is the median of pairs of runs, smtpd and the bare server
 (limit.c) in turn, so that a machine whose speed drifts is fair to both.
 The mail goes to BUILD-FOLDER: the disk it lies on is part of what is measured.
 Nothing is deleted before the end, for a disk that has freed blocks to discard
-is slow for a while, and the next run would pay for it.
+is slow for a while, and the next run would pay for it. ext4 also looks for
+some minutes at each file number that was given back lately, whoever makes a
+file: so wait five minutes after make test, or another bench.
 """
 import os
 import re

@@ -285,13 +285,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         options.name = "mail.example.com";
         options.domains[options.domain_count++] = "example.com";
         options.domains[options.domain_count++] = "*";
-        sigemptyset(&signals_open);
+        sigemptyset(&blocked_in_sleep);
     }
     data = input[0] & 1;
     lf = input[0] & 2;
     options.strict = input[0] & 4;
     options.verbose = input[0] & 8;
-    s.client.known = false;
     for (int i = 0; i < 2; i++) {
         run = &runs[i];
         run->input = input + 1;
