@@ -145,6 +145,7 @@ enum {
 
     BUFFER = 65536,             /* octets read or written at one time */
     MAX_REPLIES = 8192,         /* octets of replies held before a flush */
+    MAX_LOG_PREFIX = 128,       /* octets that a line of the log begins with */
     MAX_LOG_TEXT = 1600,        /* octets of one event, unescaped */
     MAX_LOG_LINE = 1280,        /* octets of one line of the log, escaped */
     LOG_SECONDS = 1             /* to wait for who reads the log */
@@ -2194,20 +2195,16 @@ static bool put_line(char *line)
     return written;
 }
 
-/* Log octets, escaped, in a line that begins with the process, the session's
- * ID (s is NULL where there is none), and who says it.  Of more than PIPE_BUF
- * octets a pipe might take a part, and have us wait. */
-static void log_octets(const struct session *s, const char *who,
-                       const char *octets, size_t length)
+/* Log octets, escaped, in a line that begins with prefix.  Of more than
+ * PIPE_BUF octets a pipe might take a part, and have us wait. */
+static void log_octets(const char *prefix, const char *octets, size_t length)
 {
     char line[PIPE_BUF < MAX_LOG_LINE ? PIPE_BUF : MAX_LOG_LINE];
-    const char *more = "";
+    size_t start = strlen(prefix);
 
+    memcpy(line, prefix, start);
     do {
-        size_t used = (size_t)snprintf(line, sizeof line, "smtpd[%ld]: %s%s%s"
-                                       "%s", (long)getpid(),
-                                       s != NULL ? s->id : "",
-                                       s != NULL ? " " : "", who, more);
+        size_t used = start;
 
         /* Each octet can take four, and at the end stands a NUL. */
         for (; length > 0 && used < sizeof line - 5; octets++, length--) {
@@ -2218,20 +2215,32 @@ static void log_octets(const struct session *s, const char *who,
                                          (unsigned char)*octets);
         }
         line[used] = '\0';
-        more = "... ";          /* the next line goes on */
-    } while (put_line(line) && length > 0);
+        if (!put_line(line))
+            return;
+        start = strlen(prefix) + 4;             /* the next line goes on */
+        memcpy(line + start - 4, "... ", 4);
+    } while (length > 0);
+}
+
+/* Write what a line of the log begins with: the process, the session's ID (s
+ * is NULL where there is none), and who says it. */
+static void make_prefix(char *prefix, const struct session *s, const char *who)
+{
+    snprintf(prefix, MAX_LOG_PREFIX, "smtpd[%ld]: %s%s%s", (long)getpid(),
+             s != NULL ? s->id : "", s != NULL ? " " : "", who);
 }
 
 /* Log an event; s is NULL where it belongs to no session. */
 static void log_line(const struct session *s, const char *format, ...)
 {
-    char text[MAX_LOG_TEXT + 1];
+    char prefix[MAX_LOG_PREFIX], text[MAX_LOG_TEXT + 1];
     va_list args;
 
+    make_prefix(prefix, s, "");
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    log_octets(s, "", text, strlen(text));
+    log_octets(prefix, text, strlen(text));
 }
 
 /* -v: log what the client ("C: ") or the server ("S: ") says, in the notation
@@ -2239,8 +2248,12 @@ static void log_line(const struct session *s, const char *format, ...)
 static void log_dialogue(const struct session *s, const char *who,
                          const char *octets, size_t length)
 {
-    if (options.verbose)
-        log_octets(s, who, octets, length);
+    char prefix[MAX_LOG_PREFIX];
+
+    if (!options.verbose)
+        return;
+    make_prefix(prefix, s, who);
+    log_octets(prefix, octets, length);
 }
 
 /* ------------------------------------------------------------------------
