@@ -306,19 +306,22 @@ import os, pty, re, smtplib, socket, subprocess, sys, time
 reader, writer = pty.openpty()
 server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail", "-c", "1"],
                           stdin=subprocess.DEVNULL, stderr=writer)
-port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
-client = smtplib.SMTP("127.0.0.1", port, timeout=20)
-for _ in range(150):
-    client.sendmail("a@b.example", "bob@localhost", "Subject: x\n\nx\n")
-assert len(os.listdir("mail/bob/new")) == 150
-# More over -c than there are processes to refuse them: the parent must log.
-others = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
-assert all(other.recv(1000).startswith(b"421 4.7.0 ") for other in others)
-began = time.monotonic()
-server.terminate()
-assert client.getreply()[0] == 421
-client.close()
-assert server.wait(20) == 0
+try:
+    port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
+    client = smtplib.SMTP("127.0.0.1", port, timeout=20)
+    for _ in range(150):
+        client.sendmail("a@b.example", "bob@localhost", "Subject: x\n\nx\n")
+    assert len(os.listdir("mail/bob/new")) == 150
+    # More over -c than there are processes to refuse them: the parent must log.
+    others = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
+    assert all(other.recv(1000).startswith(b"421 4.7.0 ") for other in others)
+    began = time.monotonic()
+    server.terminate()
+    assert client.getreply()[0] == 421
+    client.close()
+    assert server.wait(20) == 0
+finally:
+    server.kill()
 END
 }
 
