@@ -58,11 +58,11 @@ smtpd-check: smtpd.c
 
 # exercise: list the exercises; with NAME=... test how far one has come
 exercise: smtpd
-	@tests/exercise $(NAME)
+	@tests/exercises/run $(NAME)
 
 # mutants: break a copy of the server in many ways; does a test notice each?
 mutants:
-	@tests/mutate $(NAME)
+	@tests/mutants/run $(NAME)
 
 # fuzz: throw at the server what no client would send, SECONDS (60) long
 fuzz:
@@ -70,19 +70,19 @@ fuzz:
 
 # faults: fail each system call in its turn, and die at each (needs strace)
 faults: smtpd
-	@python3 tests/faults.py ./smtpd
+	@tests/faults/run ./smtpd
 
 # stress: a thousand sessions, floods, slow clients, 25 MB messages
 stress: smtpd
-	@ulimit -n 4096 2>/dev/null; python3 tests/stress.py ./smtpd
+	@ulimit -n 4096 2>/dev/null; tests/stress/run ./smtpd
 
 # prove: have Frama-C look for possible run-time errors in what reads input
 prove:
-	@tests/prove
+	@tests/prove/run
 
 # portable: build with each compiler there is, for other machines too
 portable:
-	@tests/portable
+	@tests/portable/run
 
 # bench: measure speed and memory beside a bare server's
 bench: smtpd

@@ -8,7 +8,7 @@ only_known_symbols() { # CFLAGS...
     "${CC:-cc}" -std=c99 "$@" -c -o smtpd.o "$ROOT/smtpd.c"
     nm -u smtpd.o | awk '{ print $NF }' | sort -u >undefined
     [ "$(wc -l <undefined)" -gt 80 ] # nm has understood us
-    sed -e '/^#/d' -e '/^$/d' -e 's/ .*//' -e 's/\*/.*/' "$ROOT/tests/symbols.txt" >known
+    sed -e '/^#/d' -e '/^$/d' -e 's/ .*//' -e 's/\*/.*/' "$ROOT/tests/portable/symbols.txt" >known
     run -1 grep -vxf known undefined
     [ -z "$output" ]
 }

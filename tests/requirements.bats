@@ -76,6 +76,6 @@ if len(departs) > 13:
 END
 }
 
-@test "requirements: the appendices of walkthrough.md are what tests/appendix makes" {
-    "$PYTHON" -I "$ROOT/tests/appendix"
+@test "requirements: the appendices of walkthrough.md are what tests/book/appendix makes" {
+    "$PYTHON" -I "$ROOT/tests/book/appendix"
 }

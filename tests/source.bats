@@ -42,7 +42,7 @@ none() { # REGULAR-EXPRESSION FILE...
             sed "s|^|${file##*/}:|"
     done >citations
     [ "$(wc -l <citations)" -gt 300 ]
-    py "$TESTS/rfc5321-sections.txt" <<'END'
+    py "$TESTS/book/titles.txt" <<'END'
 import re, sys
 known = {line.split('  ')[0] for line in open(sys.argv[1])}
 assert len(known) == 141
@@ -76,7 +76,7 @@ END
 @test "source: outside banners each section follows its RFC" {
     # A banner's first line may list several, and so may nothing else: "7.5"
     # on its own is not found by who looks for RFC 5321 7.5.
-    py "$SOURCE" "$TESTS/rfc5321-sections.txt" <<'END'
+    py "$SOURCE" "$TESTS/book/titles.txt" <<'END'
 import re, sys
 known = {line.split('  ')[0] for line in open(sys.argv[2])}
 wrong = 0
@@ -107,7 +107,7 @@ END
     [ "$(wc -l <tests)" -gt 100 ]
     none '^RFC ([^0-9]|[0-9]+ ([^0-9a]|[^:]*$)|[0-9]+:)' tests
     sed -nE 's/^RFC 5321 ([^:]*): .*/\1/p' tests | sort -u | while read -r section; do
-        grep -q "^${section//./\\.}  " "$TESTS/rfc5321-sections.txt" || echo "$section"
+        grep -q "^${section//./\\.}  " "$TESTS/book/titles.txt" || echo "$section"
     done >wrong
     [ ! -s wrong ] || { cat wrong && false; }
 }
@@ -151,7 +151,7 @@ END
 @test "source: HELP names the section that is about the verb" {
     for verb in EHLO HELO MAIL RCPT DATA RSET VRFY EXPN HELP NOOP QUIT TURN; do
         section=$(printf 'HELP %s\r\n' "$verb" | talk | tail -n 1 | tr -d '\r')
-        grep "^${section##*RFC 5321 }  " "$TESTS/rfc5321-sections.txt" | grep -q "$verb"
+        grep "^${section##*RFC 5321 }  " "$TESTS/book/titles.txt" | grep -q "$verb"
     done
 }
 

@@ -4,7 +4,7 @@
 # walkthrough.py says how the text is marked, and does the work.
 load helpers
 
-walkthrough() { "$PYTHON" "$ROOT/tests/walkthrough.py" "$@"; }
+walkthrough() { "$PYTHON" "$ROOT/tests/book/walkthrough.py" "$@"; }
 
 # Chapter 1 to the last in one folder, typed into plain nc: LF ends lines.
 @test "walkthrough.md can be typed along from start to end" {
@@ -41,9 +41,9 @@ chapter() { walkthrough play "$1" crlf; }
     done
 }
 
-@test "walkthrough.md: tests/toy5.c is what the toy has become" {
+@test "walkthrough.md: tests/book/toy5.c is what the toy has become" {
     walkthrough toys
-    diff "$ROOT/tests/toy5.c" toy5.c
+    diff "$ROOT/tests/book/toy5.c" toy5.c
 }
 
 @test "walkthrough.md: each function named exists" {

@@ -1,8 +1,8 @@
 /* prove - gives smtpd's functions every input there is, up to a length, for
  * Frama-C's Eva, which finds whether any of it can lead to a run-time error.
  *
- * Each prove_ function is one run of Eva, which tests/prove starts; this is
- * never compiled to be run.  smtpd-part.c is smtpd.c, as tests/prove copies
+ * Each prove_ function is one run of Eva, which tests/prove/run starts; this is
+ * never compiled to be run.  smtpd-part.c is smtpd.c, as tests/prove/run copies
  * it, with buffers of some octets, not of thousands.
  */
 #include <signal.h>

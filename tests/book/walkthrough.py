@@ -40,8 +40,8 @@ import subprocess
 import sys
 import time
 
-ROOT = os.environ.get('ROOT') or os.path.dirname(
-    os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.environ.get('ROOT') or os.path.abspath(
+    os.path.join(os.path.dirname(__file__), '..', '..'))
 TEXT = os.path.join(ROOT, 'walkthrough.md')
 WAIT = 20                       # seconds for anything to happen
 
@@ -344,7 +344,7 @@ def names():
 
 def section_list():
     """What sections RFC 5321 has: their titles by number."""
-    rows = read('tests', 'rfc5321-sections.txt').splitlines()
+    rows = read('tests', 'book/titles.txt').splitlines()
     pairs = [re.split(r'\t|  +', row, maxsplit=1) for row in rows]
     return {pair[0]: pair[1].rstrip('.') for pair in pairs if len(pair) == 2}
 
