@@ -4,9 +4,9 @@
     walkthrough.py play N [crlf]   follow chapter N, or all, as a reader would,
                                    in this folder, which is to be empty
     walkthrough.py toys            save the programs of the toy here
-    walkthrough.py CHECK           excerpts, names, sections, links, breaks,
-                                   departures, diagram, exercises or sizes;
-                                   prints what is wrong
+    walkthrough.py CHECK           excerpts, names, sections, links, departures,
+                                   diagram, exercises or sizes; prints what is
+                                   wrong
     walkthrough.py show KIND       print the blocks of one kind, e.g. zone
 
 The first word after ``` says what a block is:
@@ -24,7 +24,7 @@ The first word after ``` says what a block is:
     sh server   a command that goes on running: it has been obeyed when the
                 output shown has come, and ends with the chapter or the next
     zone        a zone file: it is saved as example.com.zone
-    diff        what "break it" changes in smtpd.c
+    diff        what "Break it" changes in smtpd.c: tests/mutants/run does that
 
 "needs=strace" after these leaves a block out where there is no strace.
 Port 2525 is another one here, and nc -N is what this system's nc has for it.
@@ -390,32 +390,6 @@ def links():
                 yield f'walkthrough.md:{number}: no file {path}'
 
 
-def breaks():
-    """Each "break it" changes what stands in smtpd.c, and names a test."""
-    source = '\n' + read('smtpd.c')
-    blocks, prose = parse()
-    found = [block for block in blocks
-             if block.kind == 'diff' and not block.is_program()]
-    for block in found:
-        old = ''.join('\n' + line[1:] for line in block.lines
-                      if not line.startswith('+')) + '\n'
-        if source.count(old) != 1:
-            yield f'{block.where()}: {source.count(old)} times there:{old}'
-        after = ' '.join(line for number, _, line in prose
-                         if 0 <= number - block.number <= len(block.lines) + 6)
-        name = re.search(r'In `(tests/[^`]+)`, this test goes red: `([^`]+)`',
-                         after)
-        if name is None:
-            yield f'{block.where()}: names no test that "goes red"'
-        elif not os.path.exists(os.path.join(ROOT, name[1])):
-            yield f'{block.where()}: there is no {name[1]}'
-        elif f'@test "{name[2]}" ' not in read(name[1]):
-            yield f'{block.where()}: in {name[1]} there is no test {name[2]}'
-    for chapter in range(1, 13):
-        if chapter not in {block.chapter for block in found}:
-            yield f'chapter {chapter} breaks nothing'
-
-
 def departures():
     """Each "Not here:" of smtpd.c is argued in the text, and no other; and so
     is each section that rfc5321.tsv has a departure from."""
@@ -507,7 +481,7 @@ def main(command, *args):
     else:
         faults = list({
             'excerpts': excerpts, 'names': names, 'sections': sections,
-            'links': links, 'breaks': breaks, 'departures': departures,
+            'links': links, 'departures': departures,
             'diagram': diagram, 'exercises': exercises,
             'sizes': sizes}[command]())
     for fault in faults:
