@@ -155,8 +155,10 @@ def hunk_for(lines, bounds, spot, new, part):
     that stay are added as tell the place, within the bounds."""
     first, last = spot
     grow_up = True
-    while (first == last or len(places(lines, *part, lines[first:last])) != 1 or
-           lines[first].strip() == '' or lines[last - 1].strip() == ''):
+    while (not ''.join(lines[first:last]) or
+           len(places(lines, *part, lines[first:last])) != 1 or
+           (first < spot[0] and lines[first] == '') or
+           (last > spot[1] and lines[last - 1] == '')):
         if first == bounds[0] and last == bounds[1]:
             raise Misfit(f'the place can not be told: line {first + 1}')
         if first > bounds[0] and (grow_up or last == bounds[1]):
