@@ -155,11 +155,14 @@ def hunk_for(lines, bounds, spot, new, part):
     that stay are added as tell the place, within the bounds."""
     first, last = spot
     grow_up = True
-    while (not ''.join(lines[first:last]) or
-           len(places(lines, *part, lines[first:last])) != 1 or
-           (first < spot[0] and lines[first] == '') or
-           (last > spot[1] and lines[last - 1] == '')):
-        if first == bounds[0] and last == bounds[1]:
+    while True:
+        told = ''.join(lines[first:last]) and \
+            len(places(lines, *part, lines[first:last])) == 1
+        if told and lines[first] and lines[last - 1]:
+            break
+        if (first, last) == tuple(bounds):
+            if told:
+                break
             raise Misfit(f'the place can not be told: line {first + 1}')
         if first > bounds[0] and (grow_up or last == bounds[1]):
             first -= 1
