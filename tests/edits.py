@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Changes to smtpd.c that name its functions, and no line numbers.
 
-    edits.py apply FILE EDITS    print FILE as the edits change it
+    edits.py apply FILE EDITS    print FILE as the edits change it; says which of
+                                 them do not fit, and makes the others
     edits.py make OLD NEW        print edits that make the file NEW out of OLD
 
 The mutants and the solutions of the exercises are written so:
@@ -85,59 +86,73 @@ def places(lines, start, end, wanted):
             if all(lines[at + i].strip() == line for i, line in enumerate(wanted))]
 
 
-def hunks(edit):
-    """The parts of an "in" that "..." divides."""
-    part = []
-    for line in [*edit, '...']:
-        if line != '...':
-            part.append(line)
-            continue
-        part = trimmed(part)
-        if not all(line[:1] in ('', ' ', '-', '+') for line in part):
-            raise Misfit('each line begins with "-", "+" or " ": ' + ' / '.join(part))
-        yield part
-        part = []
-
-
-def changes(lines, edits):
-    """The edits as (first line, line after the last, what comes in their place)."""
-    defined = {**definitions(tuple(lines)), 'the file': (0, len(lines))}
+def singly(edits):
+    """The edits, of which each changes one place: "..." divides an "in"."""
     for what, name, text in edits:
-        if name not in defined:
-            raise Misfit(f'there is no {name}')
-        start, end = defined[name]
-        if what == 'without':
-            yield start, end + 1, []    # with the empty line after it
-        elif what == 'instead of':
-            yield start, end, trimmed(text)
-        elif what == 'before':
-            yield start, start, [*trimmed(text), '']
-        elif what == 'after':
-            yield end, end, ['', *trimmed(text)]
+        part = []
+        for line in [*text, '...'] if what == 'in' else []:
+            if line == '...':
+                yield what, name, trimmed(part)
+                part = []
+            else:
+                part.append(line)
+        if what != 'in':
+            yield what, name, trimmed(text)
+
+
+def place(lines, what, name, text):
+    """The edit as (first line, line after the last, what comes in their place)."""
+    defined = {**definitions(tuple(lines)), 'the file': (0, len(lines))}
+    if name not in defined:
+        raise Misfit(f'there is no {name}')
+    start, end = defined[name]
+    if what == 'without':
+        return start, end + 1, []       # with the empty line after it
+    if what == 'instead of':
+        return start, end, text
+    if what == 'before':
+        return start, start, [*text, '']
+    if what == 'after':
+        return end, end, ['', *text]
+    if not all(line[:1] in ('', ' ', '-', '+') for line in text):
+        raise Misfit(f'each line begins with "-", "+" or " ": {shown(text)}')
+    old = [line[1:] for line in text if line[:1] != '+']
+    found = places(lines, start, end, old) if ''.join(old).strip() else []
+    if len(found) != 1:
+        raise Misfit(f'{len(found)} times in {name}: {shown(old)}')
+    first = last = found[0]
+    new = []
+    for line in text:
+        if line.startswith('+'):
+            new.append(line[1:])
         else:
-            for hunk in hunks(text):
-                old = [line[1:] for line in hunk if line[:1] != '+']
-                found = places(lines, start, end, old) if ''.join(old).strip() else []
-                if len(found) != 1:
-                    raise Misfit(f'{len(found)} times in {name}: ' +
-                                 ' / '.join(line.strip() for line in old))
-                at, new = found[0], []
-                for line in hunk:
-                    if line.startswith('+'):
-                        new.append(line[1:])
-                        continue
-                    if not line.startswith('-'):
-                        new.append(lines[at])
-                    at += 1
-                yield found[0], at, new
+            if not line.startswith('-'):
+                new.append(lines[last])
+            last += 1
+    return first, last, new
 
 
-def apply(lines, edits):
-    """The lines as the edits change them."""
+def shown(lines):
+    return ' / '.join(line.strip() for line in lines)
+
+
+def apply(lines, edits, misfits=None):
+    """The lines as the edits change them. Those that do not fit are left out,
+    and what is wrong with them is put into misfits, if that is given."""
+    changes = []
+    for edit in singly(edits):
+        try:
+            start, end, new = place(lines, *edit)
+            for other_start, other_end, _ in changes:
+                if start < other_end and other_start < end:
+                    raise Misfit(f'two edits change this in {edit[1]}: {lines[start].strip()}')
+            changes.append((start, end, new))
+        except Misfit as why:
+            if misfits is None:
+                raise
+            misfits.append(str(why))
     result, last = [], 0
-    for start, end, new in sorted(changes(lines, edits), key=lambda change: change[:2]):
-        if start < last:
-            raise Misfit(f'two edits change line {start + 1}: {lines[start]}')
+    for start, end, new in sorted(changes, key=lambda change: change[:2]):
         result += lines[last:start] + new
         last = end
     return result + lines[last:]
@@ -269,7 +284,11 @@ def read(path):
 
 def main(command, first, second):
     if command == 'apply':
-        sys.stdout.write('\n'.join(apply(read(first).split('\n'), parse(read(second)))))
+        misfits = []
+        lines = apply(read(first).split('\n'), parse(read(second)), misfits)
+        sys.stdout.write('\n'.join(lines))
+        if misfits:
+            raise Misfit('\nedits.py: '.join(misfits))
         return
     old, new = read(first).split('\n'), read(second).split('\n')
     edits = make(old, new)
