@@ -19,6 +19,9 @@ The mutants and the solutions of the exercises are written so:
 A function has the comment right above it. NAME can also be "struct session" or
 "enum state", a table, as commands, or "the file", for what stands elsewhere.
 Blanks at both ends of a line do not count when it is looked for.
+
+Whoever gives a function another name gives it everywhere, and mends nothing:
+    git grep -lw OLD | xargs sed -i 's/\\bOLD\\b/NEW/g'
 """
 import difflib
 import functools
