@@ -213,3 +213,15 @@ END
     [ "$(find mail -type f | wc -l)" -eq 1 ]
     [ "$(tail -n 1 "$(message bob)")" = first ]
 }
+
+@test "RFC 5321 4.1.1.10: a client that was cut off and sends again is kept once" {
+    serve
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: again' |
+        send_raw >out
+    [ "$(tail -n 1 out | cut -c 1-3)" = 354 ]
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: again' . |
+        send_raw >out
+    [ "$(tail -n 1 out | cut -c 1-3)" = 250 ]
+    wait_until no_sessions
+    [ "$(find mail -type f | wc -l) $(mail_count bob)" = '1 1' ]
+}

@@ -233,3 +233,9 @@ END
     # Before EHLO nobody can know that we take such: the A-label is to be sent.
     [ "$(codes $'EHLO b\xC3\xBCcher.example' 'MAIL FROM:<>')" = $'500 5.5.2\n503 5.5.1' ]
 }
+
+@test "RFC 5321 7.5: greeting and HELP name the software and its version" {
+    printf 'HELP\r\n' | talk >out
+    grep -qE '^220 mail\.example\.com ESMTP smtpd [0-9]+\.[0-9]+ ' out
+    grep -qE '^214-2\.0\.0 .*smtpd [0-9]+\.[0-9]+' out
+}

@@ -318,3 +318,29 @@ on_small_disk() {
         rm -r mail/bob
     done
 }
+
+@test "RFC 5321 4.5.3.1: lengths count octets, not characters" {
+    # 122 characters of two octets each, and 12 octets beside them: 256.
+    local=$(printf '\xC3\xA9%.0s' {1..122})
+    printf '%s\r\n' 'EHLO me' "MAIL FROM:<x$local@b.example> SMTPUTF8" \
+        "MAIL FROM:<$local@b.example> SMTPUTF8" | talk | tail -n 2 | cut -c 1-9 >out
+    [ "$(xargs <out)" = '501 5.1.7 250 2.1.0' ]
+}
+
+@test "RFC 5321 6.2: a sender whose domain does not exist is taken, and the mail kept" {
+    serve
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<nobody@no-such-domain.invalid>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    [ "$(mail_count bob)" -eq 1 ]
+}

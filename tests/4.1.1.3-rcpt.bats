@@ -383,3 +383,12 @@ END
     [[ $(rcpt ' TO:<""@localhost>' -s) == 5* ]]
     [ -z "$(find mail -type f)" ]
 }
+
+@test "RFC 5321 4.5.3.1.8: a To field of 5000 addresses is no matter of recipients" {
+    mapfile -t lines < <(printf ' user%s@elsewhere.example,\n' {1..5000})
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: many' \
+        'To: bob@localhost,' "${lines[@]}" ' last@elsewhere.example' . QUIT | talk >out
+    [ "$(tail -n 2 out | cut -c 1-9 | xargs)" = '250 2.0.0 221 2.0.0' ]
+    [ "$(grep -c elsewhere "$(message bob)")" -eq 5001 ]
+    [ "$(ls mail)" = bob ]
+}

@@ -256,3 +256,13 @@ END
     session EHLO FOOBAR DATA 'HELP x' TURN EHLO FOOBAR DATA 'HELP x' TURN
     [ "$(cut -f 2 replies | sed -n 2,6p)" = "$(cut -f 2 replies | sed -n 7,11p)" ]
 }
+
+@test "RFC 5321 4.2: only EHLO and HELP have replies of several lines" {
+    printf '%s\r\n' 'HELO me' 'EHLO me' NOOP 'VRFY bob' 'EXPN x' FOOBAR 'HELP x' 'MAIL FROM:<>' \
+        'RCPT TO:<x>' DATA 'RCPT TO:<bob@localhost>' DATA . 'MAIL FROM:<>' RSET QUIT | talk >out
+    grep '^...-' out >several
+    [ "$(wc -l <several)" -eq 6 ]
+    run ! grep -v '^250-' several
+    # What follows EHLO's lines is one line for each of the fourteen.
+    [ "$(sed '1,/^250 HELP/d' out | wc -l)" -eq 14 ]
+}

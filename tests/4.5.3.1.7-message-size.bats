@@ -210,3 +210,34 @@ END
     [ "$(cut -c 1-9 out | tail -n 3 | tr '\n' ,)" = '354 Start,552 5.3.4,221 2.0.0,' ]
     [ -z "$(find mail -type f)" ]
 }
+
+x() { # OCTETS
+    local zeros
+    printf -v zeros '%0*d' "$1" 0
+    echo "${zeros//0/x}"
+}
+
+@test "RFC 5321 4.5.3.1: the least sizes of all kinds in one session" {
+    # 512 octets of command, 255 of domain, 256 of path, 64 of local-part.
+    domain=$(x 80).$(x 80).$(x 93)
+    path="<$(x 64)@$(x 90).$(x 98)>"
+    [ "${#domain} ${#path}" = '255 256' ]
+    noop="NOOP $(x 505)"
+    # A text line of 1000 octets with its CRLF, and one with a dot doubled.
+    text=$(x 998)
+    {
+        printf '%s\r\n' "EHLO $domain" "$noop" "MAIL FROM:$path" "RCPT TO:<$(x 64)@localhost>"
+        printf 'RCPT TO:<u%s@localhost>\r\n' {1..99}
+        printf '%s\r\n' DATA 'Subject: least' '' "$text" "..${text#?}"
+        # All in all 65536 octets.
+        for _ in {1..63}; do printf '%s\r\n' "$text"; done
+        printf '%s\r\n' "$(x 516)" . QUIT
+    } >session
+    sed '1,/^DATA/d; /^\.\r$/,$d; s/^\.//' session >message
+    [ "$(wc -c <message)" -eq 65536 ]
+    talk <session >out
+    [ "$(sed 1,8d out | cut -c 1-9 | uniq -c | xargs)" = \
+        '1 250 2.0.0 1 250 2.1.0 100 250 2.1.5 1 354 Start 1 250 2.0.0 1 221 2.0.0' ]
+    [ "$(find mail -path '*/new/*' | wc -l)" -eq 100 ]
+    body "$(message u99)" | cmp - <(sed '1,/^\r$/d' message | tr -d '\r')
+}

@@ -289,3 +289,21 @@ $: [ "$(mail_count bob)$(mail_count carol)" = 11 ]
 END
     [ "$(find mail -type f | wc -l)" -eq 2 ]
 }
+
+@test "RFC 5321 6.1: the answer to the final dot comes soon" {
+    serve
+    WAIT=2 dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<bob@localhost>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: Subject: soon
+C: .
+S: 250 2.0.0 ...
+END
+}

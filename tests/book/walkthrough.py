@@ -344,9 +344,9 @@ def names():
 
 def section_list():
     """What sections RFC 5321 has: their titles by number."""
-    rows = read('tests', 'book/titles.txt').splitlines()
-    pairs = [re.split(r'\t|  +', row, maxsplit=1) for row in rows]
-    return {pair[0]: pair[1].rstrip('.') for pair in pairs if len(pair) == 2}
+    rows = read('tests', 'book', 'sections.tsv').splitlines()[1:]
+    return {number: title for number, title, _ in
+            (row.split('\t') for row in rows)}
 
 
 def sections():
