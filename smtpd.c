@@ -99,6 +99,11 @@
 #define PIPE_BUF _POSIX_PIPE_BUF
 #endif
 
+/* macOS's initgroups() takes the group as an int. */
+#ifdef __APPLE__
+#define initgroups(user, group) initgroups(user, (int)(group))
+#endif
+
 #define VERSION "1.0"
 
 /* ------------------------------------------------------------------------
