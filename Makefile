@@ -56,37 +56,21 @@ smtpd-check: smtpd.c
 	set -- $(CC) $(C99) $(CFLAGS) "$$@" -o smtpd-check smtpd.c $(LDFLAGS); \
 	echo "$$*"; "$$@"
 
-# exercise: list the exercises; with NAME=... test how far one has come
-exercise: smtpd
-	@tests/exercises/run $(NAME)
-
+# What follows runs tests/TARGET/run, whatever the target:
+#
+# exercises: list the exercises; with NAME=... test how far one has come
 # mutants: break a copy of the server in many ways; does a test notice each?
-mutants:
-	@tests/mutants/run $(NAME)
-
 # fuzz: throw at the server what no client would send, SECONDS (60) long
-fuzz:
-	@tests/fuzz/run $(SECONDS)
-
 # faults: fail each system call in its turn, and die at each (needs strace)
-faults: smtpd
-	@tests/faults/run ./smtpd
-
 # stress: a thousand sessions, floods, slow clients, 25 MB messages
-stress: smtpd
-	@ulimit -n 4096 2>/dev/null; tests/stress/run ./smtpd
-
 # prove: have Frama-C look for possible run-time errors in what reads input
-prove:
-	@tests/prove/run
-
 # portable: build with each compiler there is, for other machines too
-portable:
-	@tests/portable/run
-
+# coverage: say which lines of smtpd.c the tests run (needs clang)
 # bench: measure speed and memory beside a bare server's
-bench: smtpd
-	@tests/bench/run
+NAME =
+SECONDS =
+exercises mutants fuzz faults stress prove portable coverage bench: smtpd
+	@tests/$@/run $(NAME) $(SECONDS)
 
 # install: put smtpd into $(DESTDIR)$(PREFIX)/bin
 install: smtpd
@@ -101,5 +85,5 @@ clean:
 help:
 	@sed -n 's/^# \([a-z]*\): /make \1:  /p' Makefile
 
-.PHONY: all run test check exercise mutants fuzz faults stress prove portable \
-	bench install clean help
+.PHONY: all run test check exercises mutants fuzz faults stress prove portable \
+	coverage bench install clean help

@@ -89,7 +89,7 @@ chapter() { walkthrough play "$1" crlf; }
     targets=$(grep -o '`make [a-z]*' "$ROOT/walkthrough.md" | sed 's/.* //' | sort -u)
     [ -n "$targets" ]
     for target in $targets; do
-        grep -q "^$target:" "$ROOT/Makefile" || {
+        grep -q "^# $target: " "$ROOT/Makefile" || {
             echo "there is no make $target"
             return 1
         }

@@ -1,15 +1,18 @@
 """Hold smtpd's speed against a bare server that can't be much faster.
 
-    python3 tests/bench/bench.py PATH-OF-smtpd BUILD-FOLDER [--svg FILE]
+    python3 tests/bench/bench.py all|counts BUILD-FOLDER SMTPD...
 
-Each figure is the median of pairs of runs, smtpd and the bare server
-(limit.c) in turn, so that a machine whose speed drifts is fair to both.
+The first binary is the one whose figures matter; the others, and the bare
+server (limit.c), are measured in turn with it. Each figure is a median, each
+ratio the median of the ratios of runs that followed one another, so that a
+machine whose speed drifts is fair to all.
 The mail goes to BUILD-FOLDER: the disk it lies on is part of what is measured.
 Nothing is deleted before the end, for a disk that has freed blocks to discard
 is slow for a while, and the next run would pay for it. ext4 also looks for
 some minutes at each file number that was given back lately, whoever makes a
 file: so wait five minutes after make test, or another bench.
 """
+import operator
 import os
 import re
 import shutil
@@ -19,33 +22,44 @@ import sys
 import tempfile
 import time
 
-SMTPD, BUILD = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+WHAT, BUILD = sys.argv[1], os.path.abspath(sys.argv[2])
+BINARIES = [os.path.abspath(path) for path in sys.argv[3:]]
+SMTPD, BARE = BINARIES[0], f"{BUILD}/limit"
 PAIRS = int(os.environ.get("PAIRS", "5"))
 LOAD = f"{BUILD}/load"
+MANY = ["-l", "127.0.0.1", "-c", "2000", "-k", "2000"]
 count = 0
+
+
+def title(binary):
+    """What a column is headed with."""
+    if binary == BARE:
+        return "bare server"
+    if binary == f"{BUILD}/musl/smtpd":
+        return "static, musl"
+    return os.path.relpath(binary)
 
 
 class Server:
     """smtpd or the bare server, in a mail directory of its own."""
-    def __init__(self, name, on=BUILD):
+    def __init__(self, binary, on=BUILD, options=MANY, tracer=()):
         global count
         count += 1
-        self.name, self.folder = name, f"{on}/mail{count}"
+        self.folder = f"{on}/mail{count}"
         os.mkdir(self.folder)
         self.log = open(f"{self.folder}.log", "w+")
-        if name == "limit":
-            self.process = subprocess.Popen([f"{BUILD}/limit", self.folder],
-                                            stdout=self.log)
-        else:
-            self.process = subprocess.Popen(
-                [SMTPD, "-p", "0", "-l", "127.0.0.1", "-m", self.folder, "-c",
-                 "2000", "-k", "2000", "-n", "mail.example.com"],
-                stdin=subprocess.DEVNULL, stderr=self.log)
+        command = [BARE, self.folder] if binary == BARE else [
+            binary, "-p", "0", "-m", self.folder, "-n", "mail.example.com", *options]
+        self.process = subprocess.Popen([*tracer, *command], stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
         self.port = None
         while self.port is None:
             time.sleep(0.01)
             found = re.search(r"(\d+)\n", open(f"{self.folder}.log").read())
             self.port = found and int(found[1])
+        self.pid = self.process.pid
+        if tracer:
+            self.pid = int(children(self.pid)[0])
 
     def load(self, clients, messages, size, mode="", recipients=1):
         done = subprocess.run([LOAD, str(self.port), str(clients),
@@ -53,112 +67,171 @@ class Server:
                               stdout=subprocess.PIPE, check=True)
         return float(done.stdout)
 
-    def children(self):
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        return open(path).read().split()
-
     def end(self):
-        self.process.terminate()
+        os.kill(self.pid, 15)
         self.process.wait()
 
 
-def pairs(clients, messages, size, mode=""):
-    """Rates of both, and the ratio: medians of alternating runs."""
-    os.sync()
-    servers = [Server("smtpd"), Server("limit")]
-    rates = {"smtpd": [], "limit": []}
-    for turn in range(PAIRS + 1):                   # the first warms up
-        for server in servers if turn % 2 else servers[::-1]:
-            rate = server.load(clients, messages, size, mode)
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return file.read().split()
+
+
+def in_turn(binaries, measure):
+    """Call measure(binary) for each in turn, PAIRS times after one to warm up;
+    return each one's figures."""
+    figures = {binary: [] for binary in binaries}
+    for turn in range(PAIRS + 1):
+        for binary in binaries if turn % 2 else binaries[::-1]:
+            figure = measure(binary)
             if turn > 0:
-                rates[server.name].append(rate)
-    for server in servers:
+                figures[binary].append(figure)
+    return figures
+
+
+def line(*cells):
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def header(binaries):
+    """First the figures, then how each compares with the bare server, and the
+    first one with the others."""
+    first, *others = map(title, binaries)
+    titles = [f"{first} : {each}" for each in others[::-1]]
+    titles += [f"{each} : bare" for each in others[:-1]]
+    line("what", first, *others, *titles, "aim")
+    line("---", *["---:"] * (2 + len(others) + len(titles)))
+
+
+def row(what, figures, aim, form=".1f"):
+    """FIGURES: a list for each binary, of as many figures as the others'."""
+    first, *others = figures.values()
+    pairs = [(first, each) for each in others[::-1]]
+    pairs += [(each, others[-1]) for each in others[:-1]]
+    line(what, *(format(statistics.median(each), form) for each in figures.values()),
+         *(f"{statistics.median(map(operator.truediv, *pair)):.2f}" for pair in pairs), aim)
+
+
+def speeds(binaries):
+    def rates(what, clients, messages, size, mode, aim):
+        os.sync()
+        servers = {binary: Server(binary) for binary in binaries}
+        row(what, in_turn(binaries, lambda binary: servers[binary].load(
+            clients, messages, size, mode)), aim)
+        for server in servers.values():
+            server.end()
+
+    for clients in (1, 10, 50):
+        rates(f"4 KB messages a second, a connection each, {clients} at a time",
+              clients, 500 if clients == 1 else 1500, 4096, "", "0.90")
+    for clients in (1, 10, 50):
+        rates(f"the same, connections kept open, {clients} at a time",
+              clients, 500 if clients == 1 else 1500, 4096, "keep", "0.90")
+    rates("connect, greeting, QUIT, 4 at a time", 4, 4000, 1, "quit", "0.90")
+    rates("25 MB messages a second, one at a time", 1, 4, 25000000, "keep", "0.80")
+
+
+def processor(binary):
+    """User and system seconds of the whole server for 1,000 messages."""
+    server = Server(binary)
+    before = os.times()
+    server.load(4, 1000, 4096)
+    # What the children used is in the server's own account when it has waited
+    # for them, and in ours when it has ended.
+    server.end()
+    after = os.times()
+    return (after.children_user - before.children_user +
+            after.children_system - before.children_system)
+
+
+# --- what is counted ---
+
+def one_session(server, binary):
+    """One message of 4 KB, in lock step; then wait until its process is gone.
+    The bare server waits for that one when the next client comes."""
+    server.load(1, 1, 4096)
+    while any(binary != BARE or state(pid) != "Z" for pid in children(server.pid)):
+        time.sleep(0.001)
+
+
+def state(pid):
+    return stat(pid)[0]
+
+
+def stat(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()
+
+
+def calls(binary):
+    """System calls that a session costs, those of the listening server too."""
+    total = []
+    for sessions in 2, 7:
+        path = f"{BUILD}/calls"
+        server = Server(binary, options=(), tracer=["strace", "-f", "-c", "-o", path])
+        for _ in range(sessions):
+            one_session(server, binary)
         server.end()
-    ratio = statistics.median(a / b for a, b in zip(rates["smtpd"], rates["limit"]))
-    return (statistics.median(rates["smtpd"]), statistics.median(rates["limit"]),
-            ratio)
+        with open(path) as file:
+            total.append(int(re.search(r"(\d+)(?: +\d+)? total\n", file.read())[1]))
+    return (total[1] - total[0]) / 5
 
 
-def speeds():
-    print("| what | smtpd | bare server | ratio | aim |")
-    print("| --- | ---: | ---: | ---: | ---: |")
-    for clients in (1, 10, 50):
-        row(f"4 KB messages a second, a connection each, {clients} at a time",
-            pairs(clients, 500 if clients == 1 else 1500, 4096), 0.90)
-    for clients in (1, 10, 50):
-        row(f"the same, connections kept open, {clients} at a time",
-            pairs(clients, 500 if clients == 1 else 1500, 4096, "keep"), 0.90)
-    row("connect, greeting, QUIT, 4 at a time", pairs(4, 4000, 1, "quit"), 0.90)
-    row("25 MB messages a second, one at a time",
-        pairs(1, 4, 25000000, "keep"), 0.80)
+def page_faults(binary):
+    """Those of the processes that the server has waited for."""
+    server, total = Server(binary, options=()), []
+    for sessions in 2, 5:
+        for _ in range(sessions):
+            one_session(server, binary)
+        total.append(int(stat(server.pid)[8]))
+    server.end()
+    return (total[1] - total[0]) / 5
 
 
-def row(what, figures, aim):
-    print(f"| {what} | {figures[0]:.1f} | {figures[1]:.1f} | {figures[2]:.2f} "
-          f"| {aim:.2f} |", flush=True)
-
-
-def idle_session(name):
+def idle_session(binary):
     """KB of memory that one of 200 idle sessions costs."""
-    server = Server(name)
+    server = Server(binary)
     client = subprocess.Popen([LOAD, str(server.port), "200", "200", "1",
                                "idle"], stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL, start_new_session=True)
-    while len(server.children()) < 200:
+    while len(children(server.pid)) < 200:
         time.sleep(0.05)
     time.sleep(0.5)
     total = 0
-    for pid in server.children():
-        total += int(re.search(r"Pss: +(\d+)", open(
-            f"/proc/{pid}/smaps_rollup").read())[1])
+    for pid in children(server.pid):
+        with open(f"/proc/{pid}/smaps_rollup") as file:
+            total += int(re.search(r"Pss: +(\d+)", file.read())[1])
     os.killpg(client.pid, 15)
     client.wait()
     server.end()
     return total / 200
 
 
-def memory():
-    """The mean of several starts: where the stack begins is left to chance, and
-    so is whether it needs a page more."""
-    a, b = (statistics.mean(idle_session(name) for _ in range(2 * PAIRS))
-            for name in ("smtpd", "limit"))
-    print(f"| memory of an idle session, KB PSS | {a:.1f} | {b:.1f} | "
-          f"{a / b:.2f} | 45 KB or 1.30 |")
-
-
-def processor():
-    """User and system seconds of the whole server for 1,000 messages."""
-    used = {"smtpd": [], "limit": []}
-    for _ in range(3):
-        for name in used:
-            server = Server(name)
-            before = os.times()
-            server.load(4, 1000, 4096)
-            # What the children used is in the server's own account when it
-            # has waited for them, and in ours when it has ended.
-            server.end()
-            after = os.times()
-            used[name].append(after.children_user - before.children_user +
-                              after.children_system - before.children_system)
-    a, b = (statistics.median(used[name]) for name in ("smtpd", "limit"))
-    print(f"| CPU seconds for 1,000 messages, the client's with it | {a:.2f} | "
-          f"{b:.2f} | {a / b:.2f} | 1.20 |")
+def counts(binaries, starts):
+    """Where the stack begins is left to chance, and so is whether it needs a
+    page more: so memory is a mean of several starts."""
+    if shutil.which("strace"):
+        row("system calls for a message of 4 KB, both processes",
+            {binary: [calls(binary)] for binary in binaries}, "")
+    row("page faults of the process that takes it",
+        {binary: [page_faults(binary)] for binary in binaries}, "")
+    row("memory of an idle session, KB PSS", {binary: [statistics.mean(
+        idle_session(binary) for _ in range(starts))] for binary in binaries}, "45 KB or 1.30")
 
 
 def automaton():
     """How fast mail data is read, undone and copied, with no disk or socket."""
     done = subprocess.run([f"{BUILD}/automaton"], cwd=BUILD, check=True,
                           stdout=subprocess.PIPE)
-    print(f"| GB of mail data for a second of user CPU | {float(done.stdout):.2f}"
-          " | | | 1.00 |")
+    print(f"\nGB of mail data for a second of user CPU (aim: 1.00): {float(done.stdout):.2f}")
 
 
 def parts():
     """Where the time of one message goes, one client alone: by difference."""
     rates = {"each": [], "keep": [], "memory": []}
     memory_disk = tempfile.mkdtemp(dir="/dev/shm")
-    servers = {"each": Server("smtpd"), "keep": Server("smtpd"),
-               "memory": Server("smtpd", memory_disk)}
+    servers = {"each": Server(SMTPD), "keep": Server(SMTPD),
+               "memory": Server(SMTPD, memory_disk)}
     for _ in range(PAIRS):
         for name, server in servers.items():
             mode = "" if name == "each" else "keep"
@@ -176,7 +249,7 @@ def parts():
 def growth(svg):
     """How cost grows; each line should be flat, or fall in proportion."""
     print("\n| what grows | messages a second |\n| --- | --- |")
-    server, curve = Server("smtpd"), []
+    server, curve = Server(SMTPD), []
     for goal in (10, 100, 1000, 10000, 100000):
         new = f"{server.folder}/bob/new"
         os.makedirs(new, exist_ok=True)
@@ -187,7 +260,7 @@ def growth(svg):
     growth_row("messages in the mailbox", curve)
     lines = {"in the mailbox": curve}
 
-    server, curve = Server("smtpd"), []
+    server, curve = Server(SMTPD), []
     for size in (1 << 10, 10 << 10, 100 << 10, 1 << 20, 10 << 20, 25 << 20):
         curve.append((size, server.load(1, max(4, min(200, (40 << 20) // size)),
                                         size - 700)))
@@ -195,7 +268,7 @@ def growth(svg):
     growth_row("octets a message", curve)
     lines["octets"] = curve
 
-    server, curve = Server("smtpd"), []
+    server, curve = Server(SMTPD), []
     for recipients in (1, 10, 100):
         server.load(1, 1, 4096, "", recipients)         # makes the mailboxes
         curve.append((recipients, server.load(1, 200, 4096, "", recipients)))
@@ -203,7 +276,7 @@ def growth(svg):
     growth_row("recipients of a message", curve)
     lines["recipients"] = curve
 
-    server, curve = Server("smtpd"), []
+    server, curve = Server(SMTPD), []
     for clients in (1, 10, 100, 1000):
         curve.append((clients, server.load(clients, max(500, clients * 2), 4096)))
     server.end()
@@ -250,11 +323,20 @@ def draw(lines, path):
         file.write("\n".join(out) + "\n")
 
 
-if __name__ == "__main__":
-    speeds()
-    memory()
-    processor()
+def main():
+    binaries = [*BINARIES, BARE]
+    header(binaries)
+    if WHAT == "counts":
+        return counts(binaries, 1)
+    speeds(binaries)
+    row("CPU seconds for 1,000 messages, the client's with it",
+        in_turn(binaries, processor), "1.20", ".2f")
+    counts(binaries, 2 * PAIRS)
     automaton()
     if os.path.isdir("/dev/shm"):
         parts()
-    growth(sys.argv[4] if len(sys.argv) > 4 else None)
+    growth(os.environ.get("SVG"))
+    return None
+
+
+main()

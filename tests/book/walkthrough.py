@@ -436,7 +436,7 @@ def exercises():
     _, prose = parse()
     for chapter in range(1, 13):
         text = '\n'.join(line for _, c, line in prose if c == chapter)
-        named = re.findall(r'make exercise NAME=(\w+)', text)
+        named = re.findall(r'make exercises NAME=(\w+)', text)
         if not named:
             yield f'chapter {chapter} has nothing to build'
         for name in named:
