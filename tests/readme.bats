@@ -326,17 +326,39 @@ grep 'client=\[192\.0\.2\.25\]' log
 END
 }
 
-@test "README: each target of the Makefile is in README, and no others" {
-    named=$(grep -oE '(^    |`)make [a-z]+' "$README" | awk '{ print $NF }' | sort -u)
+@test "README: each target of the Makefile is in README or tests/README, and no others" {
+    named=$(grep -ohE '(^    |`)make [a-z]+' "$README" "$ROOT/tests/README.md" | awk '{ print $NF }' | sort -u)
     targets=$(sed -n 's/^# \([a-z]*\): .*/\1/p' "$ROOT/Makefile" | grep -vx all | sort -u)
     diff <(echo "$named") <(echo "$targets")
 }
 
 @test "README: its links lead somewhere" {
-    links=$(grep -oE '\]\([^)]*\)' "$README" | tr -d '])(' | grep -v '^https\?:')
-    for link in $links; do
-        echo "$link"
-        [ -e "$ROOT/${link%%#*}" ]
+    local folder link links
+    for folder in "$ROOT" "$ROOT/tests" "$ROOT/tests/bench"; do
+        links=$(grep -oE '\]\([^)]*\)' "$folder/README.md" | tr -d '])(' | grep -v '^https\?:')
+        for link in $links; do
+            echo "$folder: $link"
+            [ -e "$folder/${link%%#*}" ]
+        done
+    done
+}
+
+@test "tests/README: its map has each file and folder there is, and no others" {
+    local name pattern patterns
+    cd "$ROOT/tests"
+    mapfile -t patterns < <(sed -n '/^| in `tests/,/^$/s/^| \(`[^|]*\) |.*/\1/p' README.md |
+        grep -o '[^` ]*')
+    [ "${#patterns[@]}" -gt 20 ]
+    for pattern in "${patterns[@]}"; do
+        compgen -G "$pattern" >/dev/null || { echo "there is no $pattern" && false; }
+    done
+    for name in *; do
+        for pattern in "${patterns[@]}" README.md __pycache__; do
+            # shellcheck disable=SC2053
+            if [[ $name == $pattern ]]; then continue 2; fi
+        done
+        echo "$name is not in the map"
+        false
     done
 }
 
