@@ -396,12 +396,6 @@ END
     diff -u sent rest
 }
 
-# Send bob a message of these lines; print the codes of the last two replies.
-as_sent() { # LINE...
-    printf '%s\r\n' 'EHLO me' 'MAIL FROM:<a@b.example>' 'RCPT TO:<bob@localhost>' DATA "$@" . QUIT |
-        talk | tail -n 2 | cut -c 1-9 | xargs
-}
-
 @test "RFC 5321 3.7.2: Received fields of any form are taken, and kept as they are" {
     cat >sent <<END
 Received:
@@ -411,18 +405,17 @@ Received : from (()) by "
 	;
 received:from a.example
 END
-    mapfile -t lines <sent
-    [ "$(as_sent "${lines[@]}")" = '250 2.0.0 221 2.0.0' ]
+    post '<a@b.example>' bob@localhost <sent
     tail -n 6 "$(message bob)" | diff sent -
 }
 
 @test "RFC 5321 7.2: only the envelope says who gets it, and no header field changes" {
-    header=('To: carol@localhost' 'Cc: dave@localhost' 'Bcc: eve@localhost' 'From: frank@localhost')
-    [ "$(as_sent "${header[@]}")" = '250 2.0.0 221 2.0.0' ]
+    printf '%s: %s@localhost\n' To carol Cc dave Bcc eve From frank >header
+    post '<a@b.example>' bob@localhost <header
     [ "$(ls mail)" = bob ]
-    [ "$(tail -n 4 "$(message bob)")" = "$(printf '%s\n' "${header[@]}")" ]
+    tail -n 4 "$(message bob)" | diff header -
     rm -r mail
-    [ "$(as_sent 'Subject: to nobody')" = '250 2.0.0 221 2.0.0' ]
+    post '<a@b.example>' bob@localhost <<<'Subject: to nobody'
     # Our two fields, and the one that was sent.
     [ "$(grep -oE '^[A-Za-z-]+:' "$(message bob)" | xargs)" = 'Return-Path: Received: Subject:' ]
 }
