@@ -167,7 +167,8 @@ END
 @test "RFC 5321 4.1.2: an empty Quoted-string is a reverse-path, but no mailbox here" {
     all_get '250 2.1.0' MAIL <<<'<""@b.example>'
     run all_get '250 2.1.5' RCPT <<<'<""@b.example>'
-    [ "$status" -eq 1 ] && [[ $output == 5* ]]
+    [ "$status" -eq 1 ]
+    [[ $output == 5* ]]
 }
 
 @test "RFC 5321 4.1.2: Domain: letters, digits and hyphens inside, and dots between" {

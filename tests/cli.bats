@@ -371,7 +371,8 @@ sources() {
     [ "${#lines[@]}" -eq 1 ]
     [ "$(find . -name 'smtpd*' | sort)" = $'./smtpd\n./smtpd.c' ]
     make clean
-    [ ! -e smtpd ] && [ -e mail/bob/new/1 ]
+    [ ! -e smtpd ]
+    [ -e mail/bob/new/1 ]
 }
 
 @test "make: hardening which the compiler does not know is left out" {

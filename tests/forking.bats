@@ -93,7 +93,8 @@ $LETTER
 C: one
 S: 421 4.3.2 ...
 END
-    [ "$SECONDS" -ge 29 ] && [ "$SECONDS" -le 35 ]
+    [ "$SECONDS" -ge 29 ]
+    [ "$SECONDS" -le 35 ]
     stopped
     [ -z "$(find mail -type f)" ]
 }
@@ -248,7 +249,8 @@ END
     serve
     letter first
     exec 7<>"/dev/tcp/127.0.0.1/$PORT" # a session that outlives its server
-    read -r -t 10 said <&7 && [[ $said == "220 "* ]]
+    read -r -t 10 said <&7
+    [[ $said == "220 "* ]]
     end_server KILL || [ $? -eq 137 ]
     serve -p "$PORT"
     letter second

@@ -67,7 +67,8 @@ END
     # A first line that ends in a bare LF would be a person's, typing into nc.
     printf '%s\n' 'POST / HTTP/1.1' '' 'HELO evil' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
         DATA x . | talk >out
-    [ "$(wc -l <out)" -eq 2 ] && [[ $(tail -n 1 out) == "$refusal"* ]]
+    [ "$(wc -l <out)" -eq 2 ]
+    [[ $(tail -n 1 out) == "$refusal"* ]]
     [ -z "$(find mail -type f)" ]
 }
 
@@ -89,7 +90,8 @@ END
 @test "http: other words, and these as part of others, are only unknown" {
     for word in GETS XGET FORGET POSTER HEADER PATCH TRACE HTTP/1.1 Host: GET/ 'NOOP GET'; do
         printf '%s\r\n' "$word / HTTP/1.1" NOOP | talk >out
-        [ "$(wc -l <out)" -eq 3 ] && [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
+        [ "$(wc -l <out)" -eq 3 ]
+        [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
     done
 }
 

@@ -204,7 +204,8 @@ read_with() { # COMMAND, AND WHAT TO TYPE
 units() {
     block ini | sed "s|/usr/local/bin/smtpd|$SMTPD|" |
         awk '/^# / { sub(".*/", ""); file = $0; next } { print > file }'
-    [ -s smtpd.socket ] && [ -s smtpd@.service ]
+    [ -s smtpd.socket ]
+    [ -s smtpd@.service ]
 }
 
 @test "README: systemd takes its units without a complaint" {
@@ -310,8 +311,9 @@ END
     openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mail.example.com -days 1 \
         -keyout mail.pem -out cert 2>/dev/null
     cat cert >>mail.pem
-    { block bash && [ "$(block bash | sed -n 2p)" = '# /usr/local/bin/smtps-session' ]; } |
-        sed "s|/usr/local/bin/smtpd|$SMTPD|; s|/var/lib/smtpd|mail|" >smtps-session
+    block bash >given
+    [ "$(sed -n 2p given)" = '# /usr/local/bin/smtps-session' ]
+    sed "s|/usr/local/bin/smtpd|$SMTPD|; s|/var/lib/smtpd|mail|" given >smtps-session
     chmod +x smtps-session
     mkdir mail
     line=$(line socat | sed 's/,su=nobody//')

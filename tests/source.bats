@@ -182,3 +182,11 @@ END
     # shellcheck disable=SC2046
     none '^ +! ' $(find "$TESTS" -name '*.bats')
 }
+
+@test "source: no test joins two checks with && so that the first is not heeded" {
+    # set -e passes over all of a && b but b. Conditions, and what || follows, may have it.
+    # shellcheck disable=SC2046
+    awk '/^ *(if|elif|while|until) / || /\|\|/ { next }
+        /\] +&&( |$)/ || /&& +\[/ { print FILENAME ": " $0; bad = 1 }
+        END { exit bad }' $(find "$TESTS" -name '*.bats')
+}
