@@ -4,130 +4,9 @@
 # wait for five minutes.
 
 load helpers
-load pieces
 
-# Python: clients of the server on $PORT, each in a thread of its own.
-CLIENTS='
-import socket, struct, threading
-
-STATES = {  # what brings a session there, and the code that shows it is there
-    "greeted": (b"", b"220"),
-    "named": (b"EHLO me\r\n", b"250 "),
-    "mail given": (b"HELO me\r\nMAIL FROM:<>\r\n", b"250 2.1.0"),
-    "rcpt given": (b"HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\n", b"250 2.1.5"),
-    "all refused": (b"HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@elsewhere.example>\r\n", b"550 5.7.1"),
-    "in data": (b"HELO me\r\n" + envelope(), b"354"),
-    "message kept": (b"HELO me\r\n" + envelope("dan") + b"one\r\n.\r\n", b"250 2.0.0"),
-    "line begun": (b"NOOP\r\nNOO", b"250 2.0.0"),
-    "line all but ended": (b"NOOP\r\nNOOP\r", b"250 2.0.0"),
-    "long line": (b"NOOP\r\n" + b"x" * 5000, b"250 2.0.0"),
-    "behind a bare LF": (b"HELO me\r\nNOOP\nNOOP", b"500 5.5.2"),
-}
-
-
-class Client:
-    def __init__(self, state="greeted", small=False):
-        self.socket = socket.socket()
-        self.socket.settimeout(20)
-        if small:   # take in little that is not read
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self.socket.connect(("127.0.0.1", int(os.environ["PORT"])))
-        self.heard = b""
-        self.send(STATES[state][0])
-        while not re.search(b"^" + STATES[state][1], self.heard, re.M):
-            octets = self.socket.recv(65536)
-            assert octets, "%s: closed after %r" % (state, self.heard)
-            self.heard += octets
-        self.heard = b""
-        self.began = time.monotonic()
-
-    def age(self):
-        return time.monotonic() - self.began
-
-    def send(self, octets):
-        self.socket.sendall(octets)
-
-    def closed(self):
-        """Has the server closed? What it has said by now is in heard."""
-        while select.select([self.socket], [], [], 0)[0]:
-            octets = self.socket.recv(65536)
-            if not octets:
-                return True
-            self.heard += octets
-        return False
-
-    def rest(self):
-        """The codes of all that the server says until it closes."""
-        while True:
-            octets = self.socket.recv(65536)
-            if not octets:
-                return codes(self.heard)
-            self.heard += octets
-
-    def drip(self, octets, pause):
-        """Send these again and again until the server closes."""
-        while not self.closed():
-            assert self.age() < 15, "not closed"
-            try:
-                self.send(octets)
-            except OSError:
-                break
-            time.sleep(pause)
-        return codes(self.heard)
-
-    def leave(self, how):
-        if how == "reset":
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if how == "half-close":
-            self.socket.shutdown(socket.SHUT_WR)
-            self.rest()
-        self.socket.close()
-
-
-def together(*jobs):
-    """Run these at the same time; all must do well."""
-    faults = []
-    def run(job):
-        try:
-            job()
-        except BaseException as fault:
-            faults.append(fault)
-    threads = [threading.Thread(target=run, args=(job,)) for job in jobs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if faults:
-        raise faults[0]
-
-
-def until(condition, what):
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "waited in vain for " + what
-        time.sleep(0.01)
-
-
-def small(*options):
-    """A server on a socket that holds little, so that it waits for us to read."""
-    ours, theirs = socket.socketpair()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    ours.settimeout(20)
-    with open("log", "ab") as log:
-        server = subprocess.Popen(COMMAND + list(options), stdin=theirs, stdout=theirs, stderr=log)
-    theirs.close()
-    return ours, server
-
-
-def rest(ours, size=65536, pause=0):
-    heard = b""
-    while octets := ours.recv(size):
-        heard += octets
-        time.sleep(pause)
-    return heard
-'
-
-clients() { { echo "$CLIENTS" && cat; } | pieces; }
+# Python, with the clients of slow.py.
+clients() { "$PYTHON" -EsB "$ROOT/tests/slow.py"; }
 
 # All sessions have ended, none of them badly, and no message lies anywhere but
 # in dan's mailbox; and the next client is served.
@@ -169,12 +48,6 @@ END
 @test "RFC 5321 4.5.3.2.7: a client that stops anywhere gets 421, in its time, not before" {
     serve -t 1
     clients <<'END'
-def stop(state, then=b''):
-    c = Client(state)
-    c.send(then)
-    same(c.rest(), ['421 4.4.2'], state)
-    same(0.9 < c.age() < 8, True, '%s: %.1f seconds' % (state, c.age()))
-
 jobs = [lambda state=state: stop(state) for state in STATES]
 # Inside mail data, with much of them on disk.
 for text in b'half a line', b'a line\r\n', b'.', b'.\r', b'x\r\n.\r', b'x' * 300000, b'x\r\n' * 100000:
@@ -187,12 +60,10 @@ END
 @test "RFC 5321 4.5.3.2: each command has the time anew" {
     serve -t 1
     clients <<'END'
-c = Client()
-for line in b'NOOP', b'nonsense', b'HELO me', b'MAIL FROM:<>':
+c = Client('220')
+for line in b'NOOP', b'nonsense', b'HELO me', b'MAIL FROM:<>', b'QUIT':
     time.sleep(0.6)
     c.send(line + b'\r\n')
-time.sleep(0.6)
-c.send(b'QUIT\r\n')
 same(c.rest(), ['250 2.0.0', '500 5.5.1', '250', '250 2.1.0', '221 2.0.0'], 'the replies')
 END
 }
@@ -200,11 +71,6 @@ END
 @test "RFC 5321 4.5.3.2.7: octets now and then don't stretch the time for a command" {
     serve -t 1
     clients <<'END'
-def drip(state, octets):
-    c = Client(state)
-    same(c.drip(octets, 0.2), ['421 4.4.2'], (state, octets))
-    same(0.9 < c.age() < 8, True, '%s: %.1f seconds' % (state, c.age()))
-
 together(lambda: drip('greeted', b'x'), lambda: drip('named', b' '), lambda: drip('line begun', b'P'),
          lambda: drip('long line', b'x'), lambda: drip('behind a bare LF', b'\n'),
          lambda: drip('behind a bare LF', b'x\r'), lambda: drip('rcpt given', b'\0'))
@@ -215,15 +81,11 @@ END
 @test "RFC 5321 7.8: mail data slower than 500 octets a second get 421" {
     serve -t 1
     clients <<'END'
-def drip(octets, least, most):
-    c = Client('in data')
-    same(c.drip(octets, 0.1), ['421 4.4.2'], octets)
-    same(least < c.age() < most, True, '%.1f seconds' % c.age())
-
 # One octet, a line of one octet, and half of 500 octets a second, which uses up
 # the first second by the end of the next.
-together(lambda: drip(b'x', 0.9, 8), lambda: drip(b'x\r\n', 0.9, 8), lambda: drip(b'..', 0.9, 8),
-         lambda: drip(b'x' * 23 + b'\r\n', 1.3, 10))
+together(lambda: drip('in data', b'x', 0.1), lambda: drip('in data', b'x\r\n', 0.1),
+         lambda: drip('in data', b'..', 0.1),
+         lambda: drip('in data', b'x' * 23 + b'\r\n', 0.1, least=1.3, most=10))
 END
     all_over
 }
@@ -231,26 +93,6 @@ END
 @test "RFC 5321 7.8: mail data at 500 octets a second and better are taken, however long it takes" {
     serve -t 1
     clients <<'END'
-def steady():
-    c = Client('in data')
-    c.send(message(1, b''))
-    while c.age() < 3:
-        c.send(b'x' * 98 + b'\r\n')
-        time.sleep(0.1)
-    c.send(b'.\r\n')
-    time.sleep(0.6)     # and then the next command has its whole second
-    c.send(b'QUIT\r\n')
-    same(c.rest(), ['250 2.0.0', '221 2.0.0'], 'steady')
-
-def on_the_whole():     # much at first, then little, but never nothing for a second
-    c = Client('in data')
-    c.send(message(2, b'x' * 5000))
-    for _ in range(5):
-        time.sleep(0.6)
-        c.send(b'x')
-    c.send(b'\r\n.\r\nQUIT\r\n')
-    same(c.rest(), ['250 2.0.0', '221 2.0.0'], 'on the whole')
-
 together(steady, on_the_whole)
 same(sorted(stored()), [1, 2], 'what is kept')
 END
@@ -260,15 +102,8 @@ END
     serve -t 1
     clients <<'END'
 c = Client(small=True)
-c.socket.settimeout(0.5)
-try:
-    while True:     # until nobody takes in any more
-        c.send(b'HELP\r\n' * 1000)
-except OSError:
-    pass
-c.began = time.monotonic()
-gone = lambda: not os.popen('ps -A -o ppid= -o stat= | grep "^ *%s [^Z]"' % os.environ['SERVER']).read()
-until(gone, "the session's end")
+c.deafen(b'HELP\r\n' * 1000)
+until(idle, "the session's end")
 END
     all_over
 }
@@ -277,55 +112,41 @@ END
     # On a socket that holds little: it takes far longer than a second to read
     # these replies, but never a second to read some.
     clients <<'END'
-ours, server = small('-t', '1')
-ours.sendall(b'HELP\r\n' * 600 + b'QUIT\r\n')
-began, heard = time.monotonic(), b''
-while True:
-    octets = ours.recv(2000 if time.monotonic() < began + 3 else 65536)
-    if not octets:
-        break
-    heard += octets
-    time.sleep(0.1 if time.monotonic() < began + 3 else 0)
-same(time.monotonic() > began + 3, True, 'it takes its time')
-same(codes(heard), ['220'] + ['214 2.0.0'] * 600 + ['221 2.0.0'], 'the replies')
-ours.close()
-server.wait(10)
+s = Inetd('-t', '1', small=True)
+s.send(b'HELP\r\n' * 600 + b'QUIT\r\n')
+while s.age() < 3:
+    same(s.hear(2000) != b'', True, 'it takes its time')
+    time.sleep(0.1)
+same(s.rest(), ['220'] + ['214 2.0.0'] * 600 + ['221 2.0.0'], 'the replies')
+s.end()
 END
 }
 
 @test "RFC 5321 7.8: who is slow to read is still sent all replies before the last" {
     # Three seconds, which is longer than the client has to take the last words alone.
     clients <<'END'
-ends = {'221 2.0.0': b'QUIT\r\n', '421 4.7.0': b'x\r\n' * 20}
-sessions = []
-for last, commands in ends.items():
-    ours, server = small('-t', '10')
-    ours.sendall(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + commands)
-    sessions.append((last, ours, server))
-ours, server = small('-t', '10')                # HTTP ends it before EHLO
-ours.sendall(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + b'GET / HTTP/1.1\r\n')
-sessions.append(('502 5.5.1', ours, server))
+ends = {b'QUIT\r\n': ['221 2.0.0'], b'x\r\n' * 20: ['500 5.5.1'] * 20 + ['421 4.7.0'],
+        b'GET / HTTP/1.1\r\n': ['502 5.5.1']}
+sessions = {commands: Inetd('-t', '10', small=True) for commands in ends}
+for commands, s in sessions.items():
+    s.send(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + commands)
 time.sleep(3)
-for last, ours, server in sessions:
-    before = ['220'] + ['214 2.0.0'] * 16 + ['250 2.0.0'] * 4
-    before += ['500 5.5.1'] * 20 if last[0] == '4' else []
-    same(codes(rest(ours)), before + [last], 'the replies')
-    ours.close()
-    server.wait(10)
+for commands, s in sessions.items():
+    same(s.rest(), ['220'] + ['214 2.0.0'] * 16 + ['250 2.0.0'] * 4 + ends[commands], commands)
+    s.end()
 END
 }
 
 @test "RFC 5321 4.5.3.2.7: the time a client takes to read is not its time to write" {
     # Half a command comes with the others, so its time runs while they are answered.
     clients <<'END'
-ours, server = small('-t', '2')
-ours.sendall(b'HELP\r\n' * 60 + b'HE')
-until(lambda: select.select([ours], [], [], 0)[0], 'replies')
+s = Inetd('-t', '2', small=True)
+s.send(b'HELP\r\n' * 60 + b'HE')
+select.select([s.socket], [], [], 10)
 time.sleep(0.1)
-ours.sendall(b'LP\r\nQUIT\r\n')
-same(codes(rest(ours, 1024, 0.3)), ['220'] + ['214 2.0.0'] * 61 + ['221 2.0.0'], 'the replies')
-ours.close()
-server.wait(10)
+s.send(b'LP\r\nQUIT\r\n')
+same(s.rest(1024, 0.3), ['220'] + ['214 2.0.0'] * 61 + ['221 2.0.0'], 'the replies')
+s.end()
 END
 }
 
@@ -338,40 +159,28 @@ ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
 ours.connect(listener.getsockname())
 theirs = listener.accept()[0]
 theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-with open('log', 'ab') as log:
-    server = subprocess.Popen(COMMAND + ['-t', '1'], stdin=theirs, stdout=theirs, stderr=log)
-theirs.close()
-ours.settimeout(0.5)
-try:
-    while True:
-        ours.send(b'HELP\r\n' * 1000)
-except OSError:
-    pass
-same(server.wait(20), 0, 'the exit status')
-ours.close()
+s = Inetd('-t', '1', pair=(ours, theirs))
+s.deafen(b'HELP\r\n' * 1000)
+same(s.process.wait(20), 0, 'the exit status')
 END
 }
 
 @test "RFC 5321 3.8: SIGTERM while replies wait: no line is cut and another put behind it" {
     # What is cut is the end of the stream, when 30 seconds are over.
     clients <<'END'
-ours, server = small('-t', '120')
-try:
-    ours.settimeout(0.5)
-    while True:
-        ours.send(b'HELP\r\n' * 100)
-except OSError:
-    ours.settimeout(20)
-server.terminate()
+s = Inetd('-t', '120', small=True)
+s.deafen(b'HELP\r\n' * 100)
+s.process.terminate()
 time.sleep(33)
-heard = rest(ours)
-whole = heard[:heard.rindex(b'\r\n')].split(b'\r\n')
+while s.hear():
+    pass
+whole = s.heard[:s.heard.rindex(b'\r\n')].split(b'\r\n')
 one = [line for line in whole[1:] if line.startswith(b'214')][:20]
 for line in whole[1:-1]:
     assert line in one, line
 assert whole[-1] in one or whole[-1].startswith(b'421 4.3.2 '), whole[-1]
-ours.close()
-server.wait(10)
+s.socket.close()
+s.process.wait(10)
 END
 }
 
@@ -401,7 +210,7 @@ END
     clients <<'END'
 for how in 'close', 'half-close', 'reset':
     for state in STATES:
-        Client(state).leave(how)
+        reach(state).leave(how)
 END
     all_over
     [ "$(mail_count dan)" -eq 3 ]
@@ -412,11 +221,11 @@ END
     clients <<'END'
 for how in 'close', 'half-close', 'reset':
     for text in b'', b'one', b'one\r\n.', b'one\r\n.\r', b'\0\n.\n':
-        c = Client('in data')
+        c = reach('in data')
         c.send(text)
         c.leave(how)
     # The same when a part is on disk already.
-    c = Client('in data')
+    c = reach('in data')
     c.send(b'x\r\n' * 100000)
     until(lambda: glob.glob('mail/bob/tmp/*'), 'a file in tmp')
     c.leave(how)
@@ -428,25 +237,6 @@ END
 @test "no last reply is lost to a reset: to QUIT, to HTTP, to errors, to a timeout" {
     serve -t 1
     clients <<'END'
-def goes_on(state, octets, wanted):
-    c = Client(state)
-    c.send(octets)
-    c.send(b'NOOP\r\n' * 20000)
-    while not c.closed() and c.age() < 1.5:
-        c.send(b'and so on\r\n')    # it fails where the server resets
-        time.sleep(0.1)
-    same(codes(c.heard), wanted, octets)
-    c.socket.shutdown(socket.SHUT_WR)
-    same(c.rest(), wanted, octets)  # and so does this
-
-def late():
-    c = Client('named')
-    select.select([c.socket], [], [], 10)
-    for _ in range(10):     # it has not seen the 421 yet
-        c.send(b'NOOP\r\n' * 1000)
-        time.sleep(0.1)
-    same(c.rest(), ['421 4.4.2'], 'after a timeout')
-
 together(late, lambda: goes_on('named', b'QUIT\r\n', ['221 2.0.0']),
          lambda: goes_on('greeted', b'POST / HTTP/1.1\r\n', ['502 5.5.1']),
          lambda: goes_on('greeted', b'nonsense\r\n' * 25, ['500 5.5.1'] * 20 + ['421 4.7.0']))
@@ -456,7 +246,7 @@ END
 @test "no last reply is lost, but a client that sends for ever is left after two seconds" {
     serve
     clients <<'END'
-c = Client('named')
+c = reach('named')
 c.send(b'QUIT\r\n')
 c.began = time.monotonic()
 try:
@@ -475,12 +265,11 @@ END
     clients <<'END'
 began = time.monotonic()
 for _ in range(20):
-    c = Client('named')
+    c = reach('named')
     c.send(b'QUIT\r\n')
     same(c.rest(), ['221 2.0.0'], 'the reply')
     c.leave('close')
-until(lambda: not os.popen('ps -A -o ppid= -o stat= | grep "^ *%s [^Z]"' % os.environ['SERVER']).read(),
-      'the last session')
+until(idle, 'the last session')
 same(time.monotonic() - began < 15, True, 'no two seconds each')
 END
     all_over
@@ -489,15 +278,13 @@ END
 @test "RFC 5321 4.5.3.2: a slow client holds up no other" {
     serve
     clients <<'END'
-slow = [Client(state) for state in STATES] + [Client('in data') for _ in range(5)]
+slow = [reach(state) for state in STATES] + [reach('in data') for _ in range(5)]
 for c in slow[-5:]:
     c.send(b'half a line')
 for number in range(3):
-    c = Client()
+    c = Client('220')
     c.send(b'HELO me\r\n' + envelope('dan') + b'one\r\n.\r\nQUIT\r\n')
     same(c.rest(), ['250', '250 2.1.0', '250 2.1.5', '354', '250 2.0.0', '221 2.0.0'], 'the replies')
-for c in slow:
-    c.socket.close()
 END
     all_over
 }

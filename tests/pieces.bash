@@ -1,5 +1,3 @@
 # shellcheck shell=bash
-# pieces [ARGS] <<'END'   run a Python program which has pieces.py before it
-pieces() {
-    { cat "$ROOT/tests/pieces.py" && cat; } | py "$@"
-}
+# pieces [ARGS] <<'END'   run a Python program that has the names of pieces.py
+pieces() { "$PYTHON" -EsB "${BASH_SOURCE[0]%/*}/pieces.py" "$@"; }

@@ -1,8 +1,18 @@
-# What comes before the Python programs that a test gives to pieces (see
-# pieces.bash): a client that decides which octets the server reads together.
-import fcntl, glob, os, re, select, subprocess, sys, termios, time
+"""What the Python programs in the tests share: clients that decide which octets
+the server reads together, that stand still or leave, and what is made of replies.
 
-COMMAND = [os.environ['SMTPD'], '-i', '-m', 'mail', '-n', 'mail.example.com']
+pieces.py is run by the function of that name in helpers: it reads a program from
+standard input, and runs it with all the names of this file."""
+import fcntl, glob, os, re, select, socket, struct, subprocess, sys, termios, threading, time
+
+COMMAND = [os.environ.get('SMTPD', 'smtpd'), '-i', '-m', 'mail', '-n', 'mail.example.com']
+LOCALHOST = '127.0.0.1'
+
+
+def run(names):
+    """Run the program on standard input with the names of this file and these."""
+    program = compile(sys.stdin.read(), 'the program in the test', 'exec')
+    exec(program, {**globals(), **names})
 
 
 def codes(octets):
@@ -40,6 +50,56 @@ def same(got, wanted, what):
         sys.exit('%.400s:\nwanted %.400r\ngot    %.400r' % (what, wanted, got))
 
 
+def until(condition, what):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end, 'waited in vain for ' + what
+        time.sleep(0.01)
+
+
+def together(*jobs):
+    """Run these at the same time; all must do well."""
+    faults = []
+
+    def attempt(job):
+        try:
+            job()
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=attempt, args=(job,)) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if faults:
+        raise faults[0]
+
+
+def children(of=None):
+    """The states, as ps has them, of a process's children: of the server's."""
+    parent = str(of or os.environ['SERVER'])
+    with os.popen('ps -A -o ppid= -o stat=') as list_of_all:
+        return [line.split()[1] for line in list_of_all if line.split()[0] == parent]
+
+
+def idle():
+    """Has each session of the server ended?"""
+    return all(state.startswith('Z') for state in children())
+
+
+# A whole session, two messages in it, and how it must be answered.
+SESSION = (b'EHLO me\r\n' + envelope() + message(1, b'one\r\n.\r\n') +
+           b'NOOP\r\n' + envelope('carol') + message(2, b'two\r\n.\r\n') + b'QUIT\r\n')
+ANSWERS = ('220|250|250 2.1.0|250 2.1.5|354|250 2.0.0|250 2.0.0|'
+           '250 2.1.0|250 2.1.5|354|250 2.0.0|221 2.0.0').split('|')
+
+
+def both_kept():
+    same(stored(), {1: b'one\n'}, 'what bob has got')
+    same(stored('carol'), {2: b'two\n'}, 'what carol has got')
+
+
 def pour(octets, *options, **environment):
     """The replies to a session that comes from a file: each read of the
     server's is then as long as the server asks for."""
@@ -51,7 +111,61 @@ def pour(octets, *options, **environment):
                               env={**os.environ, **environment}).stdout
 
 
-class Session:
+def started(stderr, *options, **streams):
+    """A server that logs to stderr, where it can't be read by us alone."""
+    return subprocess.Popen([COMMAND[0], '-p', '0', '-l', LOCALHOST, '-m', 'mail', *options],
+                            stdin=subprocess.DEVNULL, stderr=stderr, **streams)
+
+
+def port_in(line):
+    return int(re.search(rb'port (\d+)', line)[1])
+
+
+class Wire:
+    """A session as its client has it. What follows says how octets go and come:
+    with send(), and with hear(), which returns them and adds them to heard."""
+
+    heard = b''
+
+    def reply(self):
+        """The next reply, all its lines."""
+        while True:
+            found = re.match(rb'(?:\d{3}-.*\r\n)*\d{3} .*\r\n', self.heard)
+            if found:
+                self.heard = self.heard[found.end():]
+                return found[0]
+            assert self.hear(), 'the session ended after %r' % self.heard
+
+    def code(self):
+        return codes(self.reply())[0]
+
+    def hears(self, *wanted):
+        """The next replies have these codes."""
+        for code in wanted:
+            same(self.code(), code, 'the next reply')
+
+    def says(self, line, *wanted):
+        self.send(line.encode() + b'\r\n')
+        self.hears(*wanted)
+
+    def begins(self, user='bob'):
+        """A message to this user, up to its first octet."""
+        self.says('HELO me', '250')
+        self.envelope(user)
+
+    def envelope(self, user='bob'):
+        self.says('MAIL FROM:<>', '250 2.1.0')
+        self.says('RCPT TO:<%s@localhost>' % user, '250 2.1.5')
+        self.says('DATA', '354')
+
+    def rest(self, size=65536, pause=0):
+        """The codes of all that the server says until it closes."""
+        while self.hear(size):
+            time.sleep(pause)
+        return codes(self.heard)
+
+
+class Session(Wire):
     """smtpd -i on two pipes; with the environment given, as tcpserver does."""
 
     def __init__(self, *options, **environment):
@@ -61,7 +175,6 @@ class Session:
                 COMMAND + list(options), stdin=theirs, stderr=log,
                 stdout=subprocess.PIPE, env={**os.environ, **environment})
         self.theirs = theirs    # kept, to see what has not been read
-        self.heard = b''
         self.reply()
 
     def send(self, *pieces):
@@ -76,31 +189,110 @@ class Session:
     def unread(self):
         return fcntl.ioctl(self.theirs, termios.FIONREAD, bytes(4)) != bytes(4)
 
-    def hear(self):
+    def hear(self, size=65536):
         ready, _, _ = select.select([self.process.stdout], [], [], 10)
         assert ready, 'no reply in time, after %r' % self.heard
-        octets = os.read(self.process.stdout.fileno(), 65536)
+        octets = os.read(self.process.stdout.fileno(), size)
         self.heard += octets
         return octets
-
-    def reply(self):
-        """The next reply, all its lines."""
-        while True:
-            found = re.match(rb'(?:\d{3}-.*\r\n)*\d{3} .*\r\n', self.heard)
-            if found:
-                self.heard = self.heard[found.end():]
-                return found[0]
-            assert self.hear(), 'the session ended after %r' % self.heard
-
-    def code(self):
-        return codes(self.reply())[0]
 
     def end(self):
         """End our input; the codes of what is said until the server ends."""
         os.close(self.ours)
         os.close(self.theirs)
-        while self.hear():
-            pass
+        said = self.rest()
         self.process.stdout.close()
         same(self.process.wait(10), 0, 'the exit status')
+        return said
+
+
+class Client(Wire):
+    """A connection to the server on $PORT."""
+
+    def __init__(self, *wanted, source=None, small=False):
+        """What the server says first has the codes that are wanted."""
+        self.socket = socket.socket()
+        self.socket.settimeout(20)
+        if small:   # take in little that is not read
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        if source:
+            self.socket.bind((source, 0))
+        self.socket.connect((LOCALHOST, int(os.environ['PORT'])))
+        self.began = time.monotonic()
+        self.hears(*wanted)
+
+    def age(self):
+        return time.monotonic() - self.began
+
+    def send(self, octets):
+        self.socket.sendall(octets)
+
+    def hear(self, size=65536):
+        octets = self.socket.recv(size)
+        self.heard += octets
+        return octets
+
+    def closed(self):
+        """Has the server closed? What it has said by now is in heard."""
+        while select.select([self.socket], [], [], 0)[0]:
+            if not self.hear():
+                return True
+        return False
+
+    def drip(self, octets, pause):
+        """Send these again and again until the server closes."""
+        while not self.closed():
+            assert self.age() < 15, 'not closed'
+            try:
+                self.send(octets)
+            except OSError:
+                break
+            time.sleep(pause)
         return codes(self.heard)
+
+    def deafen(self, octets):
+        """Send these, and read nothing, until nobody takes in any more."""
+        self.socket.settimeout(0.5)
+        sent = 0
+        try:
+            while True:
+                sent += self.socket.send(octets)
+                assert sent < 50_000_000, 'it takes whatever comes'
+        except OSError:
+            self.socket.settimeout(20)
+
+    def leave(self, how='close'):
+        if how == 'reset':
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        if how == 'half-close':
+            self.socket.shutdown(socket.SHUT_WR)
+            self.rest()
+        self.socket.close()
+
+
+class Inetd(Client):
+    """smtpd -i on one socket. With SOCK_SEQPACKET each write is one packet; with
+    small=True it holds little, so that the server waits for us to read."""
+
+    def __init__(self, *options, kind=socket.SOCK_STREAM, small=False, pair=None):
+        self.socket, theirs = pair or socket.socketpair(socket.AF_UNIX, kind)
+        self.socket.settimeout(20)
+        if small:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with open('log', 'ab') as log:
+            self.process = subprocess.Popen(COMMAND + list(options), stdin=theirs,
+                                            stdout=theirs, stderr=log)
+        theirs.close()
+        self.began = time.monotonic()
+
+    def packet(self):
+        """The codes in the next packet; none at the end."""
+        return codes(self.socket.recv(65536))
+
+    def end(self):
+        self.socket.close()
+        same(self.process.wait(20), 0, 'the exit status')
+
+
+if __name__ == '__main__':
+    run({})

@@ -5,46 +5,16 @@
 load helpers
 load pieces
 
-# A whole session, two messages in it, and how it must be answered.
-SESSION='
-import socket
-session = (b"EHLO me\r\n" + envelope() + message(1, b"one\r\n.\r\n") +
-           b"NOOP\r\n" + envelope("carol") + message(2, b"two\r\n.\r\n") + b"QUIT\r\n")
-answers = ("220|250|250 2.1.0|250 2.1.5|354|250 2.0.0|250 2.0.0|"
-           "250 2.1.0|250 2.1.5|354|250 2.0.0|221 2.0.0").split("|")
+setup_file() {
+    export KIND=SOCK_SEQPACKET
+    py 2>/dev/null <<<'import socket; socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)' ||
+        KIND=
+}
 
-def both_kept():
-    same(stored(), {1: b"one\n"}, "what bob has got")
-    same(stored("carol"), {2: b"two\n"}, "what carol has got")
-
-
-class Packets:
-    """smtpd -i on a socket that keeps writes apart: each is one packet."""
-
-    def __init__(self, *options):
-        self.ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.ours.settimeout(10)
-        with open("log", "ab") as log:
-            self.process = subprocess.Popen(COMMAND + list(options), stdin=theirs,
-                                            stdout=theirs, stderr=log)
-        theirs.close()
-
-    def send(self, octets):
-        self.ours.sendall(octets)
-
-    def packet(self):
-        """The codes in the next packet; none at the end."""
-        return codes(self.ours.recv(65536))
-
-    def end(self):
-        self.ours.close()
-        same(self.process.wait(10), 0, "the exit status")
-'
-
-pipelining() {
-    "$PYTHON" -c 'import socket; socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)' 2>/dev/null ||
-        skip "this system has no SOCK_SEQPACKET"
-    { echo "$SESSION" && cat; } | pieces
+# A session on a socket that keeps writes apart: each is one packet.
+packets() {
+    [ -n "$KIND" ] || skip "this system has no SOCK_SEQPACKET"
+    pieces
 }
 
 @test "RFC 2920 3.1: the RFC's own example" {
@@ -104,8 +74,8 @@ END
 }
 
 @test "RFC 2920 3.2: ten commands in one packet are answered in order, in one" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 same(s.packet(), ['220'], 'the greeting')
 s.send(b'EHLO me\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\n'
        b'RCPT TO:<bob@elsewhere.example>\r\nnonsense\r\nRSET\r\nVRFY bob\r\nMAIL\r\nDATA\r\n')
@@ -119,11 +89,11 @@ END
 }
 
 @test "RFC 2920 3.2: a whole session in one packet, messages and all, is answered in one" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 same(s.packet(), ['220'], 'the greeting')
-s.send(session)
-same(s.packet(), answers[1:], 'the replies')
+s.send(SESSION)
+same(s.packet(), ANSWERS[1:], 'the replies')
 same(s.packet(), [], 'the end')
 s.end()
 both_kept()
@@ -133,8 +103,8 @@ END
 @test "RFC 2920 3.2: what comes before the greeting is pipelining, nothing worse" {
     # A client ought to wait for it (RFC 5321 3.1). From a file, all is there
     # before the server starts.
-    pipelining <<'END'
-same(codes(pour(session)), answers, 'the replies')
+    pieces <<'END'
+same(codes(pour(SESSION)), ANSWERS, 'the replies')
 both_kept()
 END
     # Over TCP, nc sends it as soon as it is connected.
@@ -144,33 +114,32 @@ END
 }
 
 @test "a session that comes octet by octet" {
-    pipelining <<'END'
+    pieces <<'END'
 s = Session()
-s.send(*(session[i:i + 1] for i in range(len(session))))
-same(s.end(), answers[1:], 'the replies')
+s.send(*(SESSION[i:i + 1] for i in range(len(SESSION))))
+same(s.end(), ANSWERS[1:], 'the replies')
 both_kept()
 END
 }
 
 @test "a session that comes octet by octet over TCP" {
     serve
-    pipelining <<'END'
-s = socket.create_connection(('127.0.0.1', int(os.environ['PORT'])), 10)
-s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-for octet in session:
-    s.sendall(bytes([octet]))
-with s.makefile('rb') as replies:
-    same(codes(replies.read()), answers, 'the replies')
+    pieces <<'END'
+c = Client()
+c.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+for octet in SESSION:
+    c.send(bytes([octet]))
+same(c.rest(), ANSWERS, 'the replies')
 both_kept()
 END
 }
 
 @test "a session that comes in packets of every size" {
-    pipelining <<'END'
-for size in 2, 3, 5, 7, 11, 16, 25, 40, 63, 100, 150, len(session) - 1:
+    pieces <<'END'
+for size in 2, 3, 5, 7, 11, 16, 25, 40, 63, 100, 150, len(SESSION) - 1:
     s = Session()
-    s.send(*(session[i:i + size] for i in range(0, len(session), size)))
-    same(s.end(), answers[1:], 'the replies, %d octets at a time' % size)
+    s.send(*(SESSION[i:i + size] for i in range(0, len(SESSION), size)))
+    same(s.end(), ANSWERS[1:], 'the replies, %d octets at a time' % size)
     both_kept()
     for name in glob.glob('mail/*/new/*'):
         os.remove(name)
@@ -178,8 +147,8 @@ END
 }
 
 @test "RFC 2920 3.2: all replies are sent when the input is used up, even if a part of a line is left" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 same(s.packet(), ['220'], 'the greeting')
 s.send(b'HELO me\r\nNOOP\r\nMAIL FR')
 same(s.packet(), ['250', '250 2.0.0'], 'with the start of a line behind')
@@ -198,23 +167,23 @@ END
 }
 
 @test "RFC 2920 3.2: no reply is kept back, each command in a packet of its own" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 said = s.packet()
-for line in session.replace(b'\r\n', b'\r\n|').split(b'|')[:-1]:
+for line in SESSION.replace(b'\r\n', b'\r\n|').split(b'|')[:-1]:
     text = len(said) in (5, 10)
     s.send(line)
     if not text or line == b'.\r\n':
         said += s.packet()
-same(said, answers, 'the replies')
+same(said, ANSWERS, 'the replies')
 both_kept()
 s.end()
 END
 }
 
 @test "RFC 2920 3.1: a message's end and the next transaction in one packet" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 s.packet()
 s.send(b'HELO me\r\n' + envelope())
 same(s.packet(), ['250', '250 2.1.0', '250 2.1.5', '354'], 'up to DATA')
@@ -229,7 +198,7 @@ END
 
 @test "RFC 2920 3.2: more replies than any buffer holds, and none is lost" {
     # HELP has the longest; RFC 5321 4.5.3.1.8 lets 100 recipients come at once.
-    pipelining <<'END'
+    pieces <<'END'
 said = codes(pour(b'HELO me\r\n' + b'HELP\r\n' * 1000 + b'MAIL FROM:<>\r\n' +
                   b''.join(b'RCPT TO:<u%d@localhost>\r\n' % n for n in range(100)) + b'QUIT\r\n'))
 same(said, ['220', '250'] + ['214 2.0.0'] * 1000 + ['250 2.1.0'] +
@@ -238,8 +207,8 @@ END
 }
 
 @test "RFC 2920 3.2: a refused command loses nothing of what follows it in its packet" {
-    pipelining <<'END'
-s = Packets()
+    packets <<'END'
+s = Inetd(kind=socket.SOCK_SEQPACKET)
 s.packet()
 bad = {b'nonsense': '500 5.5.1', b'': '500 5.5.1', b'\x1b[A': '500 5.5.2', b'STARTTLS': '502 5.5.1',
        b'DATA': '503 5.5.1', b'x' * 2000: '500 5.5.2', b'NOOP\nNOOP': '500 5.5.2', b'QUIT now': '501 5.5.4',
@@ -256,16 +225,13 @@ END
 @test "RFC 2920 3.2: replies of more than 4096 octets don't wait for the client to confirm some" {
     # TCP would hold the second of two small packets for some 40 milliseconds.
     serve
-    py "$PORT" <<'END'
-import socket, sys, time
-client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
-client.recv(1000)
-rounds = []
+    pieces <<'END'
+c, rounds = Client('220'), []
 for _ in range(21):
-    began, heard = time.monotonic(), b""
-    client.sendall(b"NOOP\r\n" * 250)
-    while heard.count(b"\n") < 250:
-        heard += client.recv(65536)
+    c.heard, began = b'', time.monotonic()
+    c.send(b'NOOP\r\n' * 250)
+    while c.heard.count(b'\n') < 250:
+        assert c.hear(), 'the end'
     rounds.append(time.monotonic() - began)
 assert sorted(rounds)[10] < 0.02, rounds
 END
