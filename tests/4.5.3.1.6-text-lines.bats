@@ -28,13 +28,12 @@ END
 @test "RFC 5321 4.5.3.1.6: so too when a line and its CRLF come in pieces" {
     pieces <<'END'
 s, wanted = Session(), {}
-s.send(b'HELO me\r\n')
-s.code()
+s.says('HELO me', '250')
 for size in 998, 999, 1000, 1001, 1002, 4096, 8192, 65535, 65536:
     for cut in 0, 1, 500, 997, 998, 999, 1000, size - 1:
         number = len(wanted)
         s.send(envelope())
-        same([s.code() for _ in range(3)], ['250 2.1.0', '250 2.1.5', '354'], number)
+        s.hears('250 2.1.0', '250 2.1.5', '354')
         line = bytes(97 + i % 26 for i in range(size))
         s.send(message(number, line[:cut]), line[cut:], b'\r', b'\n.', b'\r\n')
         same(s.code(), '250 2.0.0', (size, cut))

@@ -4,65 +4,8 @@
 
 load helpers
 
-# typed COMMAND... <<'END'   play a conversation at a terminal:
-#     S: text     wait until a line that begins so is on the screen
-#     C: text     type this line, and Enter
-#     K: keys     press these keys, as printf %b has them
-typed() {
-    cat >script
-    py "$@" <<'END'
-import os, pty, select, signal, sys, time
-
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-screen, seen = '\n', 0
-
-def look(seconds):
-    """Add to the screen; False when nothing comes, or the program has ended."""
-    global screen
-    try:
-        octets = os.read(terminal, 65536) if select.select([terminal], [], [], seconds)[0] else b''
-    except OSError:     # how Linux says it
-        octets = b''
-    screen += octets.decode('latin-1').replace('\r', '')
-    return octets != b''
-
-def wait(text):
-    global seen
-    end = time.monotonic() + 10
-    while screen.find('\n' + text, seen) < 0:
-        if time.monotonic() > end or not look(10):
-            sys.exit('waited for %r; the screen:\n%s' % (text, screen))
-    seen = screen.index('\n' + text, seen) + 1
-
-def press(keys):
-    os.write(terminal, keys)
-
-try:
-    for line in open('script', encoding='utf-8'):
-        kind, text = line[:2], line[3:].rstrip('\n')
-        if kind == 'S:':
-            wait(text)
-        elif kind == 'C:':
-            press(text.encode() + b'\r')
-        elif kind == 'K:':
-            press(text.encode().decode('unicode_escape').encode('latin-1'))
-    # Some end when the server has closed, some with the next line or Ctrl-C.
-    for keys in b'', b'\r', b'\3':
-        press(keys)
-        while look(0.5):
-            pass
-        if os.waitpid(pid, os.WNOHANG)[0]:
-            pid = 0
-            break
-    print(screen)
-finally:
-    if pid:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-END
-}
+# typed COMMAND... <<'END'   play a conversation at a terminal: see terminal.py
+typed() { "$PYTHON" -I "$ROOT/tests/terminal.py" "$@"; }
 
 # A whole message, typed with this program; it must arrive as it was meant.
 writes() { # COMMAND...

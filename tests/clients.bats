@@ -5,42 +5,10 @@
 
 load helpers
 
-setup_file() {
-    py >"$BATS_FILE_TMPDIR/letter" <<'END'
-import base64, sys
-out = sys.stdout.buffer
-data = bytes(range(256)) * 15625
-out.write("""From: Zoë <zoe@example.org>
-To: Jürgen <bob@localhost>
-Subject: Grüße, 用户 und ein Anhang
-Date: Wed, 1 Oct 2008 12:00:00 +0000
-Message-ID: <5321@example.org>
-MIME-Version: 1.0
-Content-Type: multipart/mixed; boundary=b
+# At a terminal: see terminal.py.
+typed() { "$PYTHON" -I "$ROOT/tests/terminal.py" "$@"; }
 
---b
-Content-Type: text/plain; charset=utf-8
-Content-Transfer-Encoding: 8bit
-
-.
-..
-.one dot, and a line of dots:
-.....
- . is no dot at the start, Zoë says.
-%s
-
-.
---b
-Content-Type: application/octet-stream
-Content-Disposition: attachment; filename=data
-Content-Transfer-Encoding: base64
-
-""" .replace("%s", "x" * 990).encode())
-encoded = base64.encodebytes(data)
-assert len(encoded) > 5 * 1024 * 1024
-out.write(encoded + b"--b--\n..\n")
-END
-}
+setup_file() { "$PYTHON" -I "$ROOT/tests/letter.py" >"$BATS_FILE_TMPDIR/letter"; }
 
 letter=${BATS_FILE_TMPDIR-}/letter
 
@@ -182,26 +150,9 @@ END
         'From: Zoë <zoe@example.org>' 'Subject: Gruss aus mutt' '' '..' 'the text' . QUIT | talk >replies
     echo 'set folder=mail move=no quit=yes mail_check=0 sleep_time=0 wait_key=no' >muttrc
     # It wants a terminal. It shows the message, hands it on and leaves.
-    py <<'END' >screen 2>&1
-import os, pty, select, sys, time
-pid, fd = pty.fork()
-if pid == 0:
-    os.environ.update(TERM="vt100", HOME=os.getcwd(), LC_ALL="C.UTF-8")
-    os.execvp("mutt", ["mutt", "-n", "-F", "muttrc", "-f", "mail/bob", "-e",
-              'push "<display-message><pipe-message>cat >piped<enter><exit><quit>"'])
-end = time.time() + 20
-while time.time() < end:
-    if select.select([fd], [], [], 0.1)[0]:
-        try:
-            octets = os.read(fd, 65536)
-        except OSError:
-            break
-        if not octets:
-            break
-        sys.stdout.buffer.write(octets)
-if os.waitpid(pid, os.WNOHANG)[0] == 0:
-    os.kill(pid, 9)
-END
+    keys='push "<display-message><pipe-message>cat >piped<enter><exit><quit>"'
+    TERM=vt100 HOME=$PWD LC_ALL=C.UTF-8 typed mutt -n -F muttrc -f mail/bob -e "$keys" \
+        <<<'E: and ends' >screen
     grep -q 'Gruss aus mutt' screen
     [ "$(tail -n 2 piped)" = $'.\nthe text' ]
     # It is read now.

@@ -12,57 +12,12 @@ setup_file() {
 
 letter=${BATS_FILE_TMPDIR-}/letter
 
-# Play the file $INPUT, or the letter, to smtpd -i, print what comes back. KIND says what its
-# standard input and output are: ipv4, ipv6, unix (one socket) or pipes. ERROR
-# is "same" where standard error is that socket too, or a file's name. PREFIX
+# Play the file $INPUT, or the letter, to smtpd -i, print what comes back. KIND says
+# what it is connected by, ERROR where its standard error goes: see inetd.py. PREFIX
 # is a command to run it with. Returns its exit status, 255 for a signal.
 over() { # KIND ERROR [OPTIONS]
     # shellcheck disable=SC2086
-    INPUT=${INPUT-$letter} py "$@" -- ${PREFIX-} "$SMTPD" -i <<'END'
-import os, socket, subprocess, sys
-kind, error = sys.argv[1:3]
-dashes = len(sys.argv) - 1 - sys.argv[::-1].index("--")
-command = sys.argv[dashes + 1:] + ["-m", "mail", "-n", "mail.example.com"] + sys.argv[3:dashes]
-if kind == "pipes":
-    # Stand-ins for one socket's two ends.
-    read, write = os.pipe()
-    back, theirs = os.pipe()
-    stdin, stdout = read, theirs
-    send, receive = open(write, "wb", 0), open(back, "rb", 0)
-elif kind == "unix":
-    ours, stdin = socket.socketpair()
-    stdout = stdin
-else:
-    family, host = (socket.AF_INET6, "::1") if kind == "ipv6" else (socket.AF_INET, "127.0.0.1")
-    listener = socket.socket(family)
-    listener.bind((host, 0))
-    listener.listen(1)
-    ours = socket.create_connection(listener.getsockname()[:2])
-    stdin, _ = listener.accept()
-    stdout = stdin
-    if "nonblocking" in os.environ:
-        stdin.setblocking(False)
-if kind != "pipes":
-    send = receive = ours.makefile("rwb", 0)
-smtpd = subprocess.Popen(command, stdin=stdin, stdout=stdout,
-                         stderr=stdout if error == "same" else open(error, "ab"))
-for fd in {stdin, stdout}:
-    os.close(fd) if kind == "pipes" else fd.close()
-data = open(os.environ["INPUT"], "rb").read()
-while data:
-    data = data[send.write(data):]
-if kind == "pipes":
-    send.close()
-else:
-    ours.shutdown(socket.SHUT_WR)
-while True:
-    octets = receive.read(65536)
-    if not octets:
-        break
-    sys.stdout.buffer.write(octets)
-status = smtpd.wait(30)
-sys.exit(status if status >= 0 else 255)
-END
+    INPUT=${INPUT-$letter} "$PYTHON" -I "$ROOT/tests/inetd.py" "$@" -- ${PREFIX-} "$SMTPD" -i
 }
 
 has_ipv6() {

@@ -45,6 +45,12 @@ def stored(user='bob'):
     return found
 
 
+def forget():
+    """Remove what is stored."""
+    for name in glob.glob('mail/*/new/*'):
+        os.remove(name)
+
+
 def same(got, wanted, what):
     if got != wanted:
         sys.exit('%.400s:\nwanted %.400r\ngot    %.400r' % (what, wanted, got))
@@ -93,6 +99,11 @@ SESSION = (b'EHLO me\r\n' + envelope() + message(1, b'one\r\n.\r\n') +
            b'NOOP\r\n' + envelope('carol') + message(2, b'two\r\n.\r\n') + b'QUIT\r\n')
 ANSWERS = ('220|250|250 2.1.0|250 2.1.5|354|250 2.0.0|250 2.0.0|'
            '250 2.1.0|250 2.1.5|354|250 2.0.0|221 2.0.0').split('|')
+
+
+# Lines of dots, as they are sent behind some text, and what is to be kept of them.
+DOTS = b'..\r\n..x\r\n.y\r\n...\r\n\r\n.\r\n'
+DOTS_KEPT = b'.\n.x\ny\n..\n\n'
 
 
 def both_kept():

@@ -53,22 +53,19 @@ try_client() { # ITS LINE
     # Type a line at COMMAND, on a terminal; print what came over the wire.
     cat >type.py <<'END'
 import os, pty, socket, subprocess, sys
+socket.setdefaulttimeout(10)
 listener = socket.create_server(("127.0.0.1", 0))
-listener.settimeout(10)
+port = str(listener.getsockname()[1])
 keyboard, terminal = pty.openpty()
-command = [word.replace("2525", str(listener.getsockname()[1])) for word in sys.argv[1:]]
-client = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
-connection, _ = listener.accept()
-connection.settimeout(10)
+client = subprocess.Popen([word.replace("2525", port) for word in sys.argv[1:]],
+                          stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+connection = listener.accept()[0]
 connection.sendall(b"220 hello\r\n")
 while b"220" not in os.read(keyboard, 1000):
     pass
 os.write(keyboard, b"NOOP\n")
-got = b""
-while not got.endswith(b"\n"):
-    got += connection.recv(100)
+got = connection.makefile("rb").readline()
 client.kill()
-client.wait()
 print({b"NOOP\n": "LF", b"NOOP\r\n": "CRLF"}.get(got, got))
 END
     local program lf crlf column command words tool tried=0

@@ -141,8 +141,7 @@ for size in 2, 3, 5, 7, 11, 16, 25, 40, 63, 100, 150, len(SESSION) - 1:
     s.send(*(SESSION[i:i + size] for i in range(0, len(SESSION), size)))
     same(s.end(), ANSWERS[1:], 'the replies, %d octets at a time' % size)
     both_kept()
-    for name in glob.glob('mail/*/new/*'):
-        os.remove(name)
+    forget()
 END
 }
 
