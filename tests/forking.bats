@@ -2,6 +2,7 @@
 # One process a client: limits, signals, deaths, and what is left over.
 
 load helpers
+load pieces
 
 # One short session must be served, now.
 served() {
@@ -101,16 +102,15 @@ END
 
 @test "SIGTERM: fifty idle sessions get their 421, and the server ends" {
     serve
-    py "$PORT" "$SERVER" <<'END'
-import os, signal, socket, sys
-held = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for i in range(50)]
-for s in held:
-    assert s.recv(1000).startswith(b"220 ")
-os.kill(int(sys.argv[2]), signal.SIGTERM)
-for s in held:
-    s.settimeout(5)
-    assert s.recv(1000).startswith(b"421 4.3.2 "), "no 421"
-    assert s.recv(1000) == b"", "no end"
+    pieces <<'END'
+import signal
+held = [Client() for _ in range(50)]
+for c in held:
+    c.hears('220')
+os.kill(int(os.environ['SERVER']), signal.SIGTERM)
+for c in held:
+    c.socket.settimeout(5)
+    same(c.rest(), ['421 4.3.2'], 'what is said until the end')
 END
     stopped
 }
@@ -137,27 +137,17 @@ END
 
 @test "-k: counts sessions from one address" {
     serve -c 3 -k 2
-    py "$PORT" <<'END'
-import socket, sys, time
-def connect(source):
-    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 5, (source, 0))
-    return s, s.recv(1000)
-held = [connect("127.0.0.1"), connect("127.0.0.1"), connect("127.0.0.2")]
-assert [h[1][:4] for h in held] == [b"220 "] * 3, held
-s, said = connect("127.0.0.2")
-assert said.startswith(b"421 4.7.0 "), said       # -c
-held.pop(0)[0].close()
-held.append(connect("127.0.0.1"))
-end = time.monotonic() + 10
-while held[-1][1].startswith(b"421"):             # that end takes a moment
-    assert time.monotonic() < end, "there is no room again"
-    held[-1] = connect("127.0.0.1")
-assert held[-1][1].startswith(b"220 "), held
-held.pop(1)[0].close()                            # room again, but not for .1
-for i in range(20):
-    s, said = connect("127.0.0.1")
-    assert said.startswith(b"421 4.7.0 "), said
-    assert s.recv(1000) == b""
+    pieces <<'END'
+held = [Client('220', source=source) for source in ('127.0.0.1', '127.0.0.1', '127.0.0.2')]
+Client('421 4.7.0', source='127.0.0.2')     # -c
+held.pop(0).leave()
+def room():
+    held.append(Client(source='127.0.0.1'))
+    return held[-1].code() == '220'
+until(room, 'room: that end takes a moment')
+held.pop(1).leave()                         # room again, but not for .1
+for _ in range(20):
+    same(Client(source='127.0.0.1').rest(), ['421 4.7.0'], '-k')
 END
 }
 
@@ -172,47 +162,33 @@ END
 
 @test "-c: refused clients that stay are closed, and hold nobody up" {
     serve -c 1
-    py "$PORT" <<'END'
-import socket, sys, time
-def connect():
-    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-first = connect()
-assert first.recv(1000).startswith(b"220 ")
-crowd = [connect() for i in range(100)]
-for s in crowd:
-    assert s.recv(1000).startswith(b"421 "), "no 421"
-    assert s.recv(1000) == b"", "no end"
-first.sendall(b"QUIT\r\n")
-assert first.recv(1000).startswith(b"221 ")
-first.close()
-end = time.time() + 10
-while not connect().recv(1000).startswith(b"220 "):
-    assert time.time() < end, "never served again"
+    pieces <<'END'
+first = Client('220')
+crowd = [Client() for _ in range(100)]
+for c in crowd:
+    same(c.rest(), ['421 4.7.0'], 'what is said until the end')
+first.says('QUIT', '221 2.0.0')
+first.leave()
+until(lambda: Client().code() == '220', 'being served again')
 END
 }
 
 @test "-c: a refused client that has spoken already gets its 421 too, and no reset" {
     serve -c 1
-    py "$PORT" "$SERVER" <<'END'
-import os, select, signal, socket, sys
-def connect():
-    return socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-first = connect()
-assert first.recv(1000).startswith(b"220 ")
-os.kill(int(sys.argv[2]), signal.SIGSTOP)       # it finds them all at once
-crowd = [connect() for i in range(100)]
-for s in crowd:
-    s.sendall(b"EHLO me\r\n")
-os.kill(int(sys.argv[2]), signal.SIGCONT)
-for s in crowd:
-    said = b""
-    while more := s.recv(1000):
-        said += more
-    assert said.startswith(b"421 4.7.0 ") and said.count(b"\n") == 1, said
-for s in crowd:                                 # one that is reset hangs up
+    pieces <<'END'
+import signal
+first = Client('220')
+os.kill(int(os.environ['SERVER']), signal.SIGSTOP)  # it finds them all at once
+crowd = [Client() for _ in range(100)]
+for c in crowd:
+    c.send(b'EHLO me\r\n')
+os.kill(int(os.environ['SERVER']), signal.SIGCONT)
+for c in crowd:
+    same(c.rest(), ['421 4.7.0'], 'what is said until the end')
+for c in crowd:                             # one that is reset hangs up
     poll = select.poll()
-    poll.register(s, 0)
-    assert not poll.poll(0), "a reset"
+    poll.register(c.socket, 0)
+    assert not poll.poll(0), 'a reset'
 END
 }
 
@@ -275,19 +251,15 @@ END
     served
     wait_until no_sessions
     before=$(descriptors)
-    py "$PORT" <<'END'
-import socket, struct, sys
-port = int(sys.argv[1])
+    pieces <<'END'
 for i in range(1000):
-    s = socket.create_connection(("127.0.0.1", port), 10)
+    c = Client()
     if i % 4 == 0:                      # polite
-        s.sendall(b"QUIT\r\n")
-        while s.recv(1000): pass
+        c.send(b'QUIT\r\n')
+        c.rest()
     elif i % 4 == 1:                    # gone after the greeting
-        s.recv(1000)
-    elif i % 4 == 2:                    # reset
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()                           # or gone at once
+        c.hear()
+    c.leave('reset' if i % 4 == 2 else 'close')     # or gone at once
 END
     wait_until no_sessions
     [ "$(descriptors)" -eq "$before" ]
@@ -296,17 +268,17 @@ END
 
 @test "200 idle sessions at once, and one that works" {
     serve -c 201 -k 201
-    py "$PORT" <<'END'
-import smtplib, socket, sys
-port = int(sys.argv[1])
-held = [socket.create_connection(("127.0.0.1", port), 20) for i in range(200)]
-for s in held:
-    assert s.recv(1000).startswith(b"220 ")
-smtplib.SMTP("127.0.0.1", port).sendmail("", "bob@localhost", "Subject: x\n\nx\n")
-for s in held:
-    s.sendall(b"NOOP\r\n")
-for s in held:
-    assert s.recv(1000).startswith(b"250 ")
+    pieces <<'END'
+held = [Client() for _ in range(200)]
+for c in held:
+    c.hears('220')
+c = Client('220')
+c.sends('bob')
+c.says('QUIT', '221 2.0.0')
+for c in held:
+    c.send(b'NOOP\r\n')
+for c in held:
+    c.hears('250 2.0.0')
 END
     [ "$(mail_count bob)" -eq 1 ]
     wait_until no_sessions
@@ -314,18 +286,14 @@ END
 
 @test "fifty clients at once, two messages each: all arrive" {
     serve
-    py "$PORT" <<'END'
-import smtplib, sys, threading
-port, done = int(sys.argv[1]), []
+    pieces <<'END'
 def client(n):
-    with smtplib.SMTP("127.0.0.1", port) as smtp:
-        for i in "ab":
-            smtp.sendmail("", "bob@localhost", f"Subject: {n}{i}\n\n{n}{i}\n")
-    done.append(n)
-threads = [threading.Thread(target=client, args=(n,)) for n in range(50)]
-for t in threads: t.start()
-for t in threads: t.join()
-assert len(done) == 50
+    c = Client('220')
+    for each in 'ab':
+        c.sends('bob', text='Subject: %d%s\r\n\r\n%d%s' % (n, each, n, each))
+    c.says('QUIT', '221 2.0.0')
+
+together(*(lambda n=n: client(n) for n in range(50)))
 END
     [ "$(mail_count bob)" -eq 100 ]
     [ "$(sed -n 's/^Subject: //p' mail/bob/new/* | sort -u | wc -l)" -eq 100 ]
@@ -334,22 +302,15 @@ END
 
 @test "clients that break off inside DATA leave nothing, and harm nobody" {
     serve
-    py "$PORT" <<'END'
-import socket, struct, sys
-for how in "close", "reset", "half-close":
-    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 10)
-    f = s.makefile("rb")
-    for line in b"", b"HELO me", b"MAIL FROM:<>", b"RCPT TO:<bob@localhost>", b"DATA":
-        if line: s.sendall(line + b"\r\n")
-        f.readline()
-    s.sendall(b"Subject: x\r\n\r\n" + 100000 * b"x" + b"\r\n.\r")
-    if how == "reset":
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    if how == "half-close":
-        s.shutdown(socket.SHUT_WR)
-        assert f.read() == b""
-    f.close()
-    s.close()
+    pieces <<'END'
+for how in 'close', 'reset', 'half-close':
+    c = Client('220')
+    c.begins('bob')
+    c.send(b'Subject: x\r\n\r\n' + 100000 * b'x' + b'\r\n.\r')
+    if how == 'half-close':
+        c.socket.shutdown(socket.SHUT_WR)
+        same(c.rest(), [], 'what is said to that')
+    c.leave('reset' if how == 'reset' else 'close')
 END
     wait_until no_sessions
     served

@@ -2,6 +2,7 @@
 # The log: one line an event, for the operator; with -v the dialogue as well.
 
 load helpers
+load pieces
 
 # What all lines of the file log that are not the ready line must look like.
 all_lines_good() {
@@ -277,66 +278,58 @@ END
 
 @test "log: one who reads the log and stands still holds up no mail, and no end" {
     mkfifo pipe
-    py "$SMTPD" <<'END'
-import fcntl, os, re, signal, smtplib, subprocess, sys, time
+    pieces <<'END'
 reader, writer = os.pipe()
-server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail"], stderr=writer)
-port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
+server = started(writer, reader)
 fcntl.fcntl(writer, fcntl.F_SETFL, os.O_NONBLOCK)
 try:
     while True:
-        os.write(writer, b"x" * 4096)
+        os.write(writer, b'x' * 4096)
 except BlockingIOError:
     fcntl.fcntl(writer, fcntl.F_SETFL, 0)
-client = smtplib.SMTP("127.0.0.1", port, timeout=20)
-began = time.monotonic()
-client.sendmail("a@b.example", [f"bob{i}@localhost" for i in range(20)], "Subject: x\n\nx\n")
-assert time.monotonic() - began < 10            # and not a second for each
-server.send_signal(signal.SIGTERM)
-assert client.getreply()[0] == 421
-client.close()
-assert server.wait(20) == 0
-assert all(len(os.listdir(f"mail/bob{i}/new")) == 1 for i in range(20))
+c = Client('220')
+c.sends(*('bob%d' % n for n in range(20)))
+same(c.age() < 10, True, 'and not a second for each')
+server.terminate()
+c.hears('421 4.3.2')
+c.leave()
+same(server.wait(20), 0, 'the exit status')
+same(len(glob.glob('mail/bob*/new/*')), 20, 'messages')
 END
 }
 
 @test "log: a terminal that nobody reads holds up no mail, nor the parent, nor the end" {
-    py "$SMTPD" <<'END'
-import os, pty, re, smtplib, socket, subprocess, sys
+    pieces <<'END'
+import pty
 reader, writer = pty.openpty()
-server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail", "-c", "1"],
-                          stdin=subprocess.DEVNULL, stderr=writer)
+server = started(writer, reader, '-c', '1')
 try:
-    port = int(re.search(rb"port (\d+)", os.read(reader, 4096)).group(1))
-    client = smtplib.SMTP("127.0.0.1", port, timeout=20)
+    c = Client('220')
     for _ in range(150):
-        client.sendmail("a@b.example", "bob@localhost", "Subject: x\n\nx\n")
-    assert len(os.listdir("mail/bob/new")) == 150
+        c.sends('bob')
+    same(len(os.listdir('mail/bob/new')), 150, 'messages')
     # More over -c than there are processes to refuse them: the parent must log.
-    others = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(100)]
-    assert all(other.recv(1000).startswith(b"421 4.7.0 ") for other in others)
+    for other in [Client() for _ in range(100)]:
+        other.hears('421 4.7.0')
     server.terminate()
-    assert client.getreply()[0] == 421
-    client.close()
-    assert server.wait(20) == 0
+    same(c.rest(), ['421 4.3.2'], 'what is said at the end')
+    same(server.wait(20), 0, 'the exit status')
 finally:
     server.kill()
 END
 }
 
 @test "log: without -i it goes to standard error, also where that is a socket and standard output too" {
-    py "$SMTPD" <<'END'
-import re, smtplib, socket, subprocess, sys, time
+    pieces <<'END'
 ours, theirs = socket.socketpair()
+server = started(theirs, ours.fileno(), stdout=theirs)
 ours.settimeout(10)
-server = subprocess.Popen([sys.argv[1], "-p", "0", "-l", "127.0.0.1", "-m", "mail"],
-                          stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs)
-log = ours.recv(4096)
-smtplib.SMTP("127.0.0.1", int(re.search(rb"port (\d+)", log).group(1)), timeout=10).quit()
-while b" end client=" not in log:
+Client('220').says('QUIT', '221 2.0.0')
+log = b''
+while b' end client=' not in log:
     log += ours.recv(4096)
 server.terminate()
-assert server.wait(20) == 0
+same(server.wait(20), 0, 'the exit status')
 END
 }
 

@@ -122,14 +122,12 @@ def pour(octets, *options, **environment):
                               env={**os.environ, **environment}).stdout
 
 
-def started(stderr, *options, **streams):
-    """A server that logs to stderr, where it can't be read by us alone."""
-    return subprocess.Popen([COMMAND[0], '-p', '0', '-l', LOCALHOST, '-m', 'mail', *options],
-                            stdin=subprocess.DEVNULL, stderr=stderr, **streams)
-
-
-def port_in(line):
-    return int(re.search(rb'port (\d+)', line)[1])
+def started(log, reader, *options, **streams):
+    """A server that logs there, to be read here: and from now on clients go to it."""
+    server = subprocess.Popen([COMMAND[0], '-p', '0', '-l', LOCALHOST, '-m', 'mail', *options],
+                              stdin=subprocess.DEVNULL, stderr=log, **streams)
+    os.environ['PORT'] = re.search(rb'port (\d+)', os.read(reader, 4096))[1].decode()
+    return server
 
 
 class Wire:
@@ -159,15 +157,17 @@ class Wire:
         self.send(line.encode() + b'\r\n')
         self.hears(*wanted)
 
-    def begins(self, user='bob'):
-        """A message to this user, up to its first octet."""
+    def begins(self, *users):
+        """A message to these users, up to its first octet."""
         self.says('HELO me', '250')
-        self.envelope(user)
-
-    def envelope(self, user='bob'):
         self.says('MAIL FROM:<>', '250 2.1.0')
-        self.says('RCPT TO:<%s@localhost>' % user, '250 2.1.5')
+        for user in users:
+            self.says('RCPT TO:<%s@localhost>' % user, '250 2.1.5')
         self.says('DATA', '354')
+
+    def sends(self, *users, text='text'):
+        self.begins(*users)
+        self.says(text + '\r\n.', '250 2.0.0')
 
     def rest(self, size=65536, pause=0):
         """The codes of all that the server says until it closes."""
