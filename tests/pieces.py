@@ -28,6 +28,11 @@ def envelope(user='bob', end=b'\r\n'):
     return b''.join(line + end for line in lines)
 
 
+# The replies to an envelope, and to a message that is kept, its envelope before it.
+ASKED = ['250 2.1.0', '250 2.1.5', '354']
+KEPT = ASKED + ['250 2.0.0']
+
+
 def message(number, body, end=b'\r\n'):
     """One that stored() will find again."""
     return b'Subject: %d' % number + end + end + body
@@ -262,15 +267,17 @@ class Client(Wire):
         return codes(self.heard)
 
     def deafen(self, octets):
-        """Send these, and read nothing, until nobody takes in any more."""
+        """Send these, and read nothing, until nobody takes in any more. Returns
+        False where the server closed instead."""
         self.socket.settimeout(0.5)
         sent = 0
         try:
             while True:
                 sent += self.socket.send(octets)
                 assert sent < 50_000_000, 'it takes whatever comes'
-        except OSError:
+        except OSError as fault:
             self.socket.settimeout(20)
+            return isinstance(fault, TimeoutError)
 
     def leave(self, how='close'):
         if how == 'reset':
@@ -303,6 +310,19 @@ class Inetd(Client):
     def end(self):
         self.socket.close()
         same(self.process.wait(20), 0, 'the exit status')
+
+
+def served(user='bob'):
+    """The server on $PORT serves, at once."""
+    c = Client('220')
+    c.sends(user)
+    c.send(b'QUIT\r\n')
+    same(c.rest(), ['221 2.0.0'], 'the end of the session')
+    same(c.age() < 2, True, 'at once')
+
+
+def alone():
+    same(children(), [], 'the children of the server')
 
 
 if __name__ == '__main__':

@@ -190,3 +190,27 @@ END
         /\] +&&( |$)/ || /&& +\[/ { print FILENAME ": " $0; bad = 1 }
         END { exit bad }' $(find "$TESTS" -name '*.bats')
 }
+
+@test "source: no here-document of Python is longer than 15 lines" {
+    # What is longer is a file of its own, which pyflakes3 reads.
+    # shellcheck disable=SC2046
+    awk 'FNR == 1 { end = "" }
+        end == "" && match($0, /[^<]<<-?[^<]?[A-Z]+/) {
+            end = substr($0, RSTART, RLENGTH)
+            gsub(/[^A-Z]/, "", end)
+            lines = python = 0
+            next
+        }
+        end != "" && $0 == end {
+            if (python && lines > 15) { print FILENAME ": " FNR ": " lines " lines"; bad = 1 }
+            count += python
+            end = ""
+            next
+        }
+        { lines++ }
+        /^(import|from|def|class) / || /^(for|while|if|with) .*:( *#.*)?$/ || /^[a-z_][a-z_, ]* = / {
+            python = 1
+            if (end == "") { print FILENAME ": " FNR ": no here-document"; bad = 1 }
+        }
+        END { exit bad || count < 50 }' $(find "$TESTS" -name '*.bats')
+}
