@@ -95,7 +95,7 @@ every_reply() { # REGULAR-EXPRESSION
     cut -f 2 replies | awk '
         code != "" && substr($0, 1, 3) != code { print "another code: " $0; bad = 1 }
         { code = substr($0, 4, 1) == "-" ? substr($0, 1, 3) : "" }
-        END { exit bad || code != "" }'
+        END { exit bad || code != "" || NR < 300 }'
 }
 
 @test "RFC 5321 4.2: every command has exactly one reply" {
@@ -147,11 +147,13 @@ every_reply() { # REGULAR-EXPRESSION
     battery
     while read -r verb codes; do
         # Any command may get 500, 501 or 421.
-        awk -F '\t' -v verb="$verb" '
+        awk -F '\t' -v verb="$verb" -v listed=" 500 501 421 $codes " '
             { split($1, word, " ") }
-            word[1] == verb || (verb == "." && $1 ~ /\.$/) { print substr($2, 1, 3), $1 }' replies |
-            grep -vE "^(500|501|421|${codes// /|}) " >other || :
-        [ ! -s other ] || { head -n 3 other && false; }
+            word[1] == verb || (verb == "." && $1 ~ /\.$/) {
+                seen = 1
+                if (!index(listed, " " substr($2, 1, 3) " ")) { print; bad = 1 }
+            }
+            END { exit bad || !seen }' replies
     done <<'END'
 connect 220 554
 EHLO 250 504 550 502
@@ -254,6 +256,7 @@ END
 @test "RFC 5321 4.2.1: the same mistake again gets the same reply" {
     : >replies
     session EHLO FOOBAR DATA 'HELP x' TURN EHLO FOOBAR DATA 'HELP x' TURN
+    [ "$(wc -l <replies)" -eq 11 ]
     [ "$(cut -f 2 replies | sed -n 2,6p)" = "$(cut -f 2 replies | sed -n 7,11p)" ]
 }
 

@@ -163,6 +163,7 @@ s = Inetd('-t', '1', pair=(ours, theirs))
 s.deafen(b'HELP\r\n' * 1000)
 same(s.process.wait(20), 0, 'the exit status')
 END
+    grep -q ' lost: the client takes no replies' log
 }
 
 @test "RFC 5321 3.8: SIGTERM while replies wait: no line is cut and another put behind it" {

@@ -322,6 +322,7 @@ END
     { printf 'NOOP\r\n%.0s' {1..999} && sleep 0.2 && echo QUIT; } |
         { "$SMTPD" -i -m mail 2>log || echo "$?" >code; } | true
     [ ! -e code ] || [ "$(cat code)" -lt 126 ]
+    grep -q ' lost: the client takes no replies' log
 }
 
 @test "fork() fails: 421 4.3.2, a line in the log, no busy loop, and recovery" {

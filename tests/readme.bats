@@ -114,6 +114,7 @@ options_in_help() {
         eval "set -- $words"
         shift
         run -0 --separate-stderr "$SMTPD" "$@" -h
+        [[ $output == *'-t SECONDS'* ]]
         taken=$((taken + 1))
     done < <({
         commands | grep -v ^install
