@@ -164,7 +164,7 @@ S: 221 2.0.0 ...'
 by_hand_message() {
     [ "$(mail_count bob)" -eq 1 ]
     [ "$(body "$(message bob)")" = $'one\n.two' ]
-    run ! grep -q $'\r' "$(message bob)"
+    run -1 grep -q $'\r' "$(message bob)"
     rm "$(message bob)"
 }
 

@@ -59,7 +59,7 @@ not_offered() { # SECTION COMMAND...
 
 @test "RFC 5321 4.2.4: nothing that gets 502 or 500 is listed by EHLO" {
     printf 'EHLO me\r\n' | talk | tr -d '\r' | sed 1,2d | cut -c 5- >keywords
-    run ! grep -wiE 'EXPN|TURN|SEND|SOML|SAML|ETRN|STARTTLS|AUTH|CHUNKING|BDAT|BINARYMIME|DSN|X.*' keywords
+    run -1 grep -wiE 'EXPN|TURN|SEND|SOML|SAML|ETRN|STARTTLS|AUTH|CHUNKING|BDAT|BINARYMIME|DSN|X.*' keywords
     # And what is listed and is a verb, works.
     grep -qx HELP keywords
     printf 'HELP\r\n' | talk | grep -q '^214 2.0.0 '
@@ -163,8 +163,9 @@ END
     # RFC 5321 4.5.1 has the list. Whatever is wrong with them otherwise.
     for verb in EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY; do
         for argument in '' ' x' ' <'; do
-            printf '%s\r\n' "$verb$argument" | talk | tail -n 1 >last
-            [[ $(cat last) != 50[02]* ]]
+            printf '%s\r\n' "$verb$argument" | talk >out
+            [ "$(wc -l <out)" -ge 2 ]
+            [[ $(tail -n 1 out) != 50[02]* ]]
         done
     done
 }

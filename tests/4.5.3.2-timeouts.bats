@@ -12,7 +12,7 @@ clients() { "$PYTHON" -EsB "$ROOT/tests/slow.py"; }
 # in dan's mailbox; and the next client is served.
 all_over() {
     wait_until no_sessions
-    run ! grep -q 'ended by signal' log
+    run -1 grep -q 'ended by signal' log
     [ -z "$(find mail -type f ! -path 'mail/dan/new/*')" ]
     dialogue <<'END'
 S: 220 ...

@@ -114,6 +114,7 @@ each_call() { # CALL FATE
         [ "$n" -lt 40 ]
         case $reply in 4*) at=$((at + 1)) ;; esac
     done
+    [ "$n" -gt 1 ]
     [ "$at" -gt 0 ] || [[ $2 == signal=* ]]
 }
 

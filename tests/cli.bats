@@ -339,7 +339,7 @@ END
     end_server
     serve
     letter bob
-    run ! grep -qE '[CS]: ' log
+    run -1 grep -qE '[CS]: ' log
 }
 
 @test "options can be written together, with and without a space" {

@@ -139,7 +139,7 @@ END
     [ "$(find "$MAIL/bob/new/" -type f | wc -l)" -eq 1 ]
     [ "$(find "$MAIL/" -type f ! -name filler | wc -l)" -eq 1 ]
     [ "$(grep -c '^x' "$MAIL"/bob/new/*)" -eq $((100 * 1024 / 62 + 1)) ]
-    run ! grep -q NOOP "$MAIL"/bob/new/*
+    run -1 grep -q NOOP "$MAIL"/bob/new/*
 }
 
 @test "RFC 5321 4.2.3: not even room for a short message's file, mailbox or name: 452" {

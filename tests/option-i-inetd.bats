@@ -28,7 +28,7 @@ has_ipv6() {
 # What the client heard must be replies, from 220 to 221, and nothing else.
 only_replies() { # FILE
     [[ $(head -n 1 "$1") == "220 mail.example.com "* && $(tail -n 1 "$1") == "221 "* ]]
-    run ! grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' "$1"
+    run -1 grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' "$1"
     [ "$(grep -c '^250 2\.0\.0 ' "$1")" -eq 1 ]
 }
 
@@ -149,7 +149,7 @@ END
         over "$kind" same -v >out
         only_replies out
         [ "$(mail_count bob)" -eq 1 ]
-        run ! grep -rq 'smtpd\[' mail
+        run -1 grep -rq 'smtpd\[' mail
     done
 }
 
@@ -167,7 +167,7 @@ theirs.close()
 while octets := ours.recv(4096):
     sys.stdout.buffer.write(octets)
 END
-    run ! grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' out
+    run -1 grep -vE $'^[2-5][0-9][0-9][- ][ -~]*\r$' out
     [ "$(wc -l <out)" -eq 4 ]
 }
 
@@ -210,7 +210,7 @@ END
     wait "$listener"
     only_replies out
     # 22: the facility mail is 2, times 8, and of the levels information is 6.
-    run ! grep -vE '^<2[0-9]>.*smtpd\[[0-9]+\]: [^ ]+ |^end$' syslog
+    run -1 grep -vE '^<2[0-9]>.*smtpd\[[0-9]+\]: [^ ]+ |^end$' syslog
     for event in 'start .*\[127\.0\.0\.1\]' 'kept .*bob@localhost' 'refused.* 550 5\.7\.1 ' 'end'; do
         grep -q "^<22>.*smtpd\[[0-9]*\]: [^ ]* $event" syslog
     done
@@ -222,7 +222,7 @@ END
     INPUT=/dev/null over ipv4 same -m file/mail >out || status=$?
     [ "$status" -eq 73 ]
     # If anything, a reply: RFC 5321 3.1 has 554, 3.8 has 421.
-    run ! grep -vE $'^(421|554)[- ][ -~]*\r$' out
+    run -1 grep -vE $'^(421|554)[- ][ -~]*\r$' out
 }
 
 @test "RFC 5321 3.8: -i: a server that can't start says 421, wherever its log goes" {

@@ -47,7 +47,7 @@ cannot() { # CODE WORDS COMMAND...
     run "-$code" timeout 5 "$@"
     [ "$(grep -c '^smtpd: ' <<<"$output")" -eq 1 ]
     for word in $words; do [[ ${lines[0]} == "smtpd: "*"$word"* ]]; done
-    run ! grep -q listening <<<"$output"
+    run -1 grep -q listening <<<"$output"
 }
 
 @test "-u: the mail directory is made, given to the user, and all in it is the user's" {
@@ -196,6 +196,6 @@ END
         [ "$status" -ge 64 ]
         [ "$status" -le 78 ]
         [[ ${lines[0]} == "smtpd: "*"$user"* ]]
-        run ! grep -q listening <<<"$output"
+        run -1 grep -q listening <<<"$output"
     done
 }

@@ -336,6 +336,7 @@ END
     local folder link links
     for folder in "$ROOT" "$ROOT/tests" "$ROOT/tests/bench"; do
         links=$(grep -oE '\]\([^)]*\)' "$folder/README.md" | tr -d '])(' | grep -v '^https\?:')
+        [ -n "$links" ]
         for link in $links; do
             echo "$folder: $link"
             [ -e "$folder/${link%%#*}" ]
