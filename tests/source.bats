@@ -214,7 +214,7 @@ END
             next
         }
         { lines++ }
-        /^(import|from|def|class) / || /^(for|while|if|with) .*:( *#.*)?$/ || /^[a-z_][a-z_, ]* = / {
+        /^(import|from|def|class) / || /^(for|while|if|with) .*:( *#.*)?$/ || /^[a-z_][a-z_, ]* = .*[^;]$/ {
             python = 1
             if (end == "") { print FILENAME ": " FNR ": no here-document"; bad = 1 }
         }
