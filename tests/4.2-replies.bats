@@ -266,7 +266,7 @@ END
         'RCPT TO:<x>' DATA 'RCPT TO:<bob@localhost>' DATA . 'MAIL FROM:<>' RSET QUIT | talk >out
     grep '^...-' out >several
     [ "$(wc -l <several)" -eq 6 ]
-    run ! grep -v '^250-' several
+    run -1 grep -v '^250-' several
     # What follows EHLO's lines is one line for each of the fourteen.
     [ "$(sed '1,/^250 HELP/d' out | wc -l)" -eq 14 ]
 }
