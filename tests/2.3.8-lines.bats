@@ -3,7 +3,6 @@
 # people who type by hand into plain nc on this very host.
 
 load helpers
-load pieces
 
 # smtpd -i on pipes, as tcpserver starts it, for a client of this address.
 from() { # ADDRESS [DIALOGUE'S OPTIONS]

@@ -3,7 +3,6 @@
 # with a dot were sent with it doubled, and lose one.
 
 load helpers
-load pieces
 
 @test "RFC 5321 4.5.2: a doubled leading dot is undone" {
     serve

@@ -3,7 +3,6 @@
 # CRLF, and here 1024 are taken.
 
 load helpers
-load pieces
 
 # A line of so many octets, its CRLF among them: what is given, then x's.
 line() { # OCTETS WORDS

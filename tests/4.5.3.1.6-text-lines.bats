@@ -3,7 +3,6 @@
 # here any length is taken, and kept octet for octet.
 
 load helpers
-load pieces
 
 @test "RFC 5321 4.5.3.1.6: text lines of any length are kept octet for octet" {
     # In one message each, and all together, since what is read at one time ends

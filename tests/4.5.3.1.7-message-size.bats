@@ -3,7 +3,6 @@
 # its size is counted.
 
 load helpers
-load pieces
 
 @test "RFC 5321 4.5.3.1.7: a message of exactly -z octets is taken, one more refused" {
     # Lines of many lengths: each CRLF counts two, RFC 1870 5.

@@ -15,6 +15,8 @@
 #       S: 250 ...       the next reply line must be this; "..." stands for any
 #                        text. It must end in CRLF, be printable ASCII and at
 #                        most 512 octets long. Every reply line must be named
+#       S*: 250 ...      the next reply, of as many lines as it has: the last one
+#                        must be this, and each begin with its code
 #       X: text\r\0\xFF  send what printf %b makes of this, no line end added
 #       $: command       run a shell command, which must succeed
 #       E:               the server must have closed, with nothing more said.
@@ -37,6 +39,7 @@
 #   field NAME FILE    each header field of that name, each on one line, folds
 #                      made one space
 #   py [ARGS] <<'END'  run a Python program, for what nc can't do
+#   pieces [ARGS] <<'END'  the same, with pieces.py before it
 #   need COMMAND...    skip the test where one of these isn't installed
 #
 # A test ends by stopping its servers. It fails if one had crashed, took over 5
@@ -44,11 +47,12 @@
 
 bats_require_minimum_version 1.5.0
 
-# CDPATH and symbolic links must not matter: this is the folder above tests/.
-ROOT=$(CDPATH='' cd "$BATS_TEST_DIRNAME/.." && pwd -P)
+# Symbolic links must not matter: this is the folder above tests/.
+cd -P "${BASH_SOURCE%/*}/.." && ROOT=$PWD && cd "$OLDPWD" || exit
 SMTPD=${SMTPD:-$ROOT/smtpd}
 # Not a slow stand-in for python3 from a home directory, where there is a choice.
-PYTHON=${PYTHON:-$(command -v /usr/bin/python3 || echo python3)}
+if [ -z "${PYTHON-}" ] && [ -x /usr/bin/python3 ]; then PYTHON=/usr/bin/python3; fi
+PYTHON=${PYTHON:-python3}
 export ROOT SMTPD PYTHON
 
 # NC_EOF is nc which passes the end of its input on as a half-close.
@@ -61,13 +65,23 @@ if [ -z "${NC_EOF-}" ]; then
     export NC_EOF
 fi
 
+# bats asks date(1) when each test begins, which is for its option -T only.
+get_mills_since_epoch() { echo 0; }
+
 setup() {
+    # bats' trap for each command is slow: it is for the test's own, not for those
+    # of the functions that it calls.
+    set +T
     cd "$BATS_TEST_TMPDIR" || return
     SERVERS=
+    # Made once for a file of tests: two pipes for dialogue, and one in which
+    # nothing ever comes, to wait at.
+    PIPES=$BATS_FILE_TMPDIR/pipe
+    [ -p "$PIPES.none" ] || mkfifo "$PIPES.in" "$PIPES.out" "$PIPES.none"
 }
 
 teardown() {
-    local fault=0 SERVER
+    local fault=0 SERVER file text
     for SERVER in $SERVERS; do
         end_server TERM || {
             echo "smtpd $SERVER ended with status $?; the log:"
@@ -75,9 +89,16 @@ teardown() {
             fault=1
         }
     done
-    if grep -E 'ERROR: [A-Za-z]+Sanitizer|runtime error:' log* 2>/dev/null; then
-        fault=1
-    fi
+    for file in log*; do
+        [ -f "$file" ] || continue
+        IFS= read -r -d '' text <"$file" || :
+        case $text in
+        *ERROR:*Sanitizer* | *'runtime error:'*)
+            grep -E 'ERROR: [A-Za-z]+Sanitizer|runtime error:' "$file"
+            fault=1
+            ;;
+        esac
+    done
     return "$fault"
 }
 
@@ -125,24 +146,47 @@ end_server() {
 }
 
 sessions() {
-    ps -A -o ppid= -o pid= | awk -v p="$SERVER" '$1 == p { print $2 }'
+    children
+    # shellcheck disable=SC2086
+    [ -z "$CHILDREN" ] || printf '%s\n' $CHILDREN
 }
 
-no_sessions() { [ -z "$(sessions)" ]; }
+no_sessions() {
+    children
+    [ -z "$CHILDREN" ]
+}
+
+# Sets CHILDREN to the pids of the server's children. Linux has them in a file.
+children() {
+    CHILDREN=
+    if [ -e "/proc/$$/task/$$/children" ]; then
+        read -r CHILDREN 2>/dev/null <"/proc/$SERVER/task/$SERVER/children" || :
+    else
+        CHILDREN=$(ps -A -o ppid= -o pid= | awk -v p="$SERVER" '$1 == p { print $2 }')
+    fi
+}
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
 wait_until() {
     local end=$((SECONDS + ${WAIT:-10} + 1))
-    local said=$BATS_TEST_TMPDIR/.said.$RANDOM$RANDOM
-    until "$@" >"$said" 2>&1; do
-        [ "$SECONDS" -lt "$end" ] || {
+    until "$@" >/dev/null 2>&1; do
+        if [ "$SECONDS" -ge "$end" ]; then
             echo "waited in vain for: $*"
-            cat "$said"
+            "$@" || :
             return 1
-        }
-        sleep 0.01
+        fi
+        pause
     done
+}
+
+# A hundredth of a second. Old versions of bash's read know whole seconds only.
+pause() {
+    if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then
+        sleep 0.01
+    else
+        read -r -t 0.01 <>"$PIPES.none" || :
+    fi
 }
 
 # A subshell, for its own descriptors, and without bats' trap for each command,
@@ -177,13 +221,16 @@ dialogue() (
         command+=("${HOST:-127.0.0.1}" "$PORT")
     fi
 
-    pipe=$BATS_TEST_TMPDIR/.dialogue.$RANDOM$RANDOM
-    mkfifo "$pipe.in" "$pipe.out" || exit
-    "${command[@]}" <"$pipe.in" >"$pipe.out" 2>>log 3>&- 4>&- &
+    # In a subshell there may be another dialogue at the same time, which has these.
+    if [ "$BASH_SUBSHELL" -gt 1 ]; then
+        PIPES=$BATS_TEST_TMPDIR/.pipe.$RANDOM$RANDOM
+        mkfifo "$PIPES.in" "$PIPES.out" || exit
+    fi
+    "${command[@]}" <"$PIPES.in" >"$PIPES.out" 2>>log 3>&- 4>&- &
     client=$!
-    exec 8>"$pipe.in" 9<"$pipe.out"
+    exec 8>"$PIPES.in" 9<"$PIPES.out"
     trap '' PIPE
-    trap 'kill "$client" 2>/dev/null' EXIT
+    trap 'kill "$client" 2>/dev/null && wait "$client" 2>/dev/null' EXIT
 
     fault() { # WANTED GOT
         echo "$at: wanted $1, got $2"
@@ -203,11 +250,16 @@ dialogue() (
         [ -z "$got" ] || seen="\"$got\" and then $seen"
         return 1
     }
-    # In one write, so that nc makes one packet of it: bash writes line by line.
+    # bash writes line by line. So nc is stopped until all is written: then it
+    # reads all at once and makes one packet of it. But no more than a pipe holds.
     say() {
         case ${pending%"$eol"} in
         '') [ -z "$pending" ] || printf '%b' "$pending" >&8 ;;
-        *\\*) printf '%b' "$pending" >"$pipe.say" && cat "$pipe.say" >&8 ;;
+        *\\*)
+            [ ${#pending} -gt 4096 ] || kill -STOP "$client"
+            printf '%b' "$pending" >&8
+            kill -CONT "$client"
+            ;;
         *) printf '%b' "$pending" >&8 ;;
         esac 2>/dev/null
         pending=
@@ -221,11 +273,19 @@ dialogue() (
         *) fault "\"$1\" with CRLF" "$(printf %q "$got")" ;;
         esac
         [ ${#got} -le 511 ] || fault "at most 512 octets" "$((${#got} + 1))"
+        matches "$1" || fault "\"$1\"" "$seen"
+    }
+    # A reply of as many lines as it has; the last one must be this.
+    expect_reply() { # REPLY
+        while expect "${1%% *}..." && [[ $got == ???-* ]]; do :; done
+        matches "$1" || fault "\"$1\"" "$seen"
+    }
+    matches() { # REPLY
         pattern=${1//\\/\\\\} pattern=${pattern//\*/\\*} pattern=${pattern//\?/\\?}
         pattern=${pattern//\[/\\[} pattern=${pattern//\(/\\(}
         pattern=${pattern//.../*}
         # shellcheck disable=SC2053
-        [[ ${got%"$cr"} == $pattern ]] || fault "\"$1\"" "$seen"
+        [[ ${got%"$cr"} == $pattern ]]
     }
     expect_end() {
         exec 8>&-
@@ -245,9 +305,10 @@ dialogue() (
         C:*) pending+=${text//\\/\\\\}$eol shown+="C: ${text//\\/\\\\}\n" ;;
         X:*) say && shown+="X: ${text//\\/\\\\}\n" pending=$text && say ;;
         S:*) expect "$text" ;;
+        'S*:'*) expect_reply "${line#S\*: }" ;;
         E:*) expect_end ;;
         '$:'*) eval "$text" || fault "success of $text" "status $?" ;;
-        *) fault "C:, S:, X:, E:, \$: or #" "$line" ;;
+        *) fault "C:, S:, S*:, X:, E:, \$: or #" "$line" ;;
         esac
     done
     at='after the last line'
@@ -257,10 +318,10 @@ dialogue() (
 
 send_raw() {
     # shellcheck disable=SC2086
-    bounded $NC_EOF "${HOST:-127.0.0.1}" "$PORT"
+    $NC_EOF "${HOST:-127.0.0.1}" "$PORT"
 }
 
-talk() { bounded "$SMTPD" -i -m mail -n mail.example.com "$@" 2>>log 3>&- 4>&-; }
+talk() { "$SMTPD" -i -m mail -n mail.example.com "$@" 2>>log 3>&- 4>&-; }
 
 # Not every system has timeout(1).
 bounded() {
@@ -273,11 +334,12 @@ mail_count() {
 }
 
 message() {
+    local files=("mail/$1/new"/*)
     # Names begin with the time of day, but not with digits of equal number.
-    local files
-    files=$(find "mail/$1/new" -type f -exec ls -rt {} +) || return
-    files=$(sed -n "${2:-1}p" <<<"$files")
-    [ -n "$files" ] && echo "$files"
+    if [ ${#files[@]} -gt 1 ]; then
+        IFS=$'\n' read -r -d '' -a files < <(ls -rtd "${files[@]}") || :
+    fi
+    [ -f "${files[${2:-1} - 1]-}" ] && echo "${files[${2:-1} - 1]}"
 }
 
 body() { sed '1,/^$/d' "$1"; }
@@ -291,6 +353,10 @@ field() {
 }
 
 py() { "$PYTHON" -I - "$@"; }
+
+pieces() {
+    { cat "$ROOT/tests/pieces.py" && cat; } | py "$@"
+}
 
 need() {
     local each

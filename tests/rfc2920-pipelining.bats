@@ -3,7 +3,6 @@
 # has no packets that a program could rely on.
 
 load helpers
-load pieces
 
 setup_file() {
     export KIND=SOCK_SEQPACKET
