@@ -6,30 +6,27 @@ load helpers
 
 # What MAIL is answered after EHLO, or after $hello. OPTIONS are smtpd's.
 mail() { # ARGUMENT [OPTIONS...]
-    local argument=$1
-    shift
-    printf '%s\r\n' "${hello:-EHLO me}" "MAIL$argument" | talk "$@" | tail -n 1 |
-        sed -E 's/^([0-9]{3} [245]\.[0-9]\.[0-9]) .*/\1/'
+    local options=("${@:2}")
+    ask "${hello:-EHLO me}" "MAIL$1"
+    echo "$code"
 }
 
 # Each line of the table on standard input: CODES|ARGUMENT of MAIL
 check() { # [OPTIONS...]
-    local want argument got
+    local want argument options=("$@")
     while IFS='|' read -r want argument; do
-        got=$(mail "$argument" "$@")
-        [ "$got" = "$want" ] || {
-            echo "MAIL$argument: wanted $want, got $got"
+        ask "${hello:-EHLO me}" "MAIL$argument"
+        [ "$code" = "$want" ] || {
+            echo "MAIL$argument: wanted $want, got $code"
             return 1
         }
     done
 }
 
-x() { printf 'x%.0s' $(seq "$1"); }
-
-# One message to bob from this reverse-path.
+# One message to bob from this reverse-path, which must be taken.
 from() { # PATH [PARAMETERS]
-    printf '%s\r\n' 'EHLO me' "MAIL FROM:$*" 'RCPT TO:<bob@localhost>' DATA \
-        'Subject: hello' . | talk | tail -n 1
+    ask 'EHLO me' "MAIL FROM:$*" 'RCPT TO:<bob@localhost>' DATA 'Subject: hello' .
+    [[ $last == '250 2.0.0 '* ]]
 }
 
 @test "RFC 5321 4.1.1.2: MAIL starts a transaction, and gets 250 2.1.0" {
@@ -48,18 +45,18 @@ END
 }
 
 @test "RFC 5321 4.1.1.2: the reverse-path is where bounces go: Return-Path" {
-    [[ $(from '<Carol.Jones@B.example>') == "250 2.0.0 "* ]]
+    from '<Carol.Jones@B.example>'
     # RFC 5321 2.4: the case of a local-part is kept; so is the domain's.
     [ "$(field Return-Path "$(message bob)")" = 'Return-Path: <Carol.Jones@B.example>' ]
 }
 
 @test "RFC 5321 4.5.5: the null reverse-path is taken and kept" {
-    [[ $(from '<>') == "250 2.0.0 "* ]]
+    from '<>'
     [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <>' ]
 }
 
 @test "RFC 5321 4.1.2: a source route is accepted and dropped" {
-    [[ $(from '<@hosta.int,@jkl.org:userx@y.foo.org>') == "250 2.0.0 "* ]]
+    from '<@hosta.int,@jkl.org:userx@y.foo.org>'
     [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <userx@y.foo.org>' ]
 }
 
@@ -134,7 +131,7 @@ END
 
 @test "RFC 5321 4.5.3.1: the longest reverse-path is kept whole" {
     path="$(x 150)@$(x 95).example"
-    [[ $(from "<$path>") == "250 2.0.0 "* ]]
+    from "<$path>"
     [ "$(head -n 1 "$(message bob)")" = "Return-Path: <$path>" ]
 }
 
@@ -303,7 +300,7 @@ on_small_disk() {
 }
 
 @test "RFC 1870 6.3: a message larger than declared, and within the limit, is taken" {
-    [[ $(from '<a@b.example> SIZE=1') == "250 2.0.0 "* ]]
+    from '<a@b.example> SIZE=1'
     [ "$(mail_count bob)" -eq 1 ]
 }
 

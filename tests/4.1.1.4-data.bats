@@ -4,11 +4,7 @@
 
 load helpers
 
-# The codes of what these are answered, after HELO.
-answers() { # COMMAND...
-    printf '%s\r\n' 'HELO me' "$@" | talk | sed 1,2d |
-        sed -E 's/^([0-9]{3}( [245]\.[0-9]\.[0-9])?) .*/\1/' | xargs
-}
+before=('HELO me')
 
 @test "RFC 5321 4.1.1.4: DATA gets 354, the dot alone on its line 250 2.0.0 and the ID" {
     serve

@@ -4,13 +4,6 @@
 
 load helpers
 
-# The codes of what these are answered. OPTIONS of smtpd stand in $options.
-answers() { # COMMAND...
-    # shellcheck disable=SC2086
-    printf '%s\r\n' "$@" | talk ${options-} | sed 1d |
-        sed -E 's/^([0-9]{3}( [245]\.[0-9]\.[0-9])?) .*/\1/' | xargs
-}
-
 # The text that HELP answers.
 help_text() { # [VERB]
     printf '%s\r\n' "HELP${1:+ $1}" | talk | sed 1d | tr -d '\r'
@@ -90,7 +83,7 @@ END
 
 @test "RFC 5321 7.3: VRFY gets 252 2.0.0 for whoever is named, known or not" {
     mkdir -p mail/bob
-    options=-s
+    options=(-s)
     replies=$(printf '%s\r\n' 'VRFY bob' 'VRFY carol' 'VRFY <bob@localhost>' \
         'VRFY bob@elsewhere.example' 'VRFY postmaster' 'VRFY Joe User' 'VRFY "Joe User"' \
         'VRFY bob@@' 'vrfy x' | talk -s | sed 1d)

@@ -32,6 +32,18 @@
 #   no_sessions        whether there are none: wait_until no_sessions
 #   send_raw           pour standard input into nc, print all that came back
 #   talk [OPTIONS]     pour it into smtpd -i on two pipes, print all that came back
+#   ask LINE...        say these lines to smtpd -i, with CRLF; its options are those
+#                      in the array options. Leaves what it said in the file replies,
+#                      and of each reply but the greeting the code and the enhanced
+#                      code ("250 2.1.0", or "354") in the array codes; those of the
+#                      last reply are $code, too, and its last line is $last
+#   answers LINE...    print these codes on one line, but not those for the lines
+#                      in the array before, which are said first
+#   post RECIPIENT...  give smtpd -i the message on standard input (LF ends its lines)
+#                      from $from (<a@example.org>), and fail unless
+#                      it was taken; the replies are in the file replies
+#   letter RECIPIENT [TEXT]   the same over a connection, in a dialogue
+#   x N                so many times x
 #   wait_until COMMAND...   try again until it succeeds, for at most 10 seconds
 #   mail_count USER    how many messages lie in mail/USER/new
 #   message USER [N]   the path of the Nth (1) of them, oldest first
@@ -322,6 +334,70 @@ send_raw() {
 }
 
 talk() { "$SMTPD" -i -m mail -n mail.example.com "$@" 2>>log 3>&- 4>&-; }
+
+ask() {
+    local text
+    printf '%s\r\n' "$@" >.asked
+    talk ${options[@]+"${options[@]}"} <.asked >replies || return
+    codes=() last='' code=''
+    while IFS= read -r text; do
+        case $text in [0-9][0-9][0-9]-*) continue ;; esac
+        last=${text%$'\r'}
+        case $last in
+        [0-9][0-9][0-9]\ [245].[0-9].[0-9]\ *) code=${last:0:9} ;;
+        *) code=${last:0:3} ;;
+        esac
+        codes+=("$code")
+    done <replies
+    codes=(${codes[@]+"${codes[@]:1}"})
+}
+
+answers() {
+    ask ${before[@]+"${before[@]}"} "$@"
+    codes=(${codes[@]+"${codes[@]:${#before[@]}}"})
+    echo "${codes[*]-}"
+}
+
+post() {
+    local text
+    {
+        printf 'EHLO %s\r\nMAIL FROM:%s\r\n' "${hello-client.example}" "${from-<a@example.org>}"
+        printf 'RCPT TO:<%s>\r\n' "$@"
+        printf 'DATA\r\n'
+        awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }'
+        printf '.\r\nQUIT\r\n'
+    } >.asked
+    talk ${options[@]+"${options[@]}"} <.asked >replies || return
+    while IFS= read -r text; do
+        case $text in '250 2.0.0 '*) return 0 ;; esac
+    done <replies
+    return 1
+}
+
+letter() {
+    dialogue <<END
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<>
+S: 250 2.1.0 ...
+C: RCPT TO:<$1>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: ${2-hello}
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+}
+
+x() {
+    local text
+    printf -v text '%*s' "$1" ''
+    echo "${text// /x}"
+}
 
 # Not every system has timeout(1).
 bounded() {

@@ -3,12 +3,7 @@
 
 load helpers
 
-# The codes of what these are answered, after EHLO; %b expands them.
-answers() { # COMMAND...
-    # shellcheck disable=SC2086
-    printf '%b\r\n' 'EHLO me' "$@" | talk ${options-} | sed 1,8d |
-        sed -E 's/^([0-9]{3}( [245]\.[0-9]\.[0-9])?) .*/\1/' | xargs
-}
+before=('EHLO me')
 
 @test "RFC 6531 3.1: SMTPUTF8 is announced, without parameters, and 8BITMIME with it" {
     printf 'EHLO me\r\n' | talk | tr -d '\r' >out
@@ -88,8 +83,8 @@ END
 }
 
 @test "RFC 6531 3.4: SMTPUTF8 holds for its own transaction, not for the next" {
-    [ "$(answers 'MAIL FROM:<\xC3\xA9@b.example> SMTPUTF8' 'RCPT TO:<\xC3\xA9@localhost>' DATA . \
-        'MAIL FROM:<>' 'RCPT TO:<\xC3\xA9@localhost>' RSET 'MAIL FROM:<\xC3\xA9@b.example>')" = \
+    [ "$(answers $'MAIL FROM:<\xC3\xA9@b.example> SMTPUTF8' $'RCPT TO:<\xC3\xA9@localhost>' DATA . \
+        'MAIL FROM:<>' $'RCPT TO:<\xC3\xA9@localhost>' RSET $'MAIL FROM:<\xC3\xA9@b.example>')" = \
         '250 2.1.0 250 2.1.5 354 250 2.0.0 250 2.1.0 553 5.6.7 250 2.0.0 553 5.6.7' ]
 }
 
@@ -106,24 +101,24 @@ END
 
 @test "RFC 6531 3.4: with SMTPUTF8 ASCII addresses do as well, and it is still UTF8SMTP" {
     [ "$(answers 'MAIL FROM:<carol@b.example> SMTPUTF8' 'RCPT TO:<bob@localhost>' DATA \
-        'Subject: \xC3\xA9\r\n.')" = '250 2.1.0 250 2.1.5 354 250 2.0.0' ]
+        $'Subject: \xC3\xA9\r\n.')" = '250 2.1.0 250 2.1.5 354 250 2.0.0' ]
     # RFC 6531 4.3 registers the name.
     [[ $(field Received "$(message bob)") == *' with UTF8SMTP '* ]]
 }
 
 @test "RFC 6531 3.3: a domain in UTF-8 is served if -d says so, else it is not ours" {
-    options=$'-d b\xC3\xBCcher.example'
-    [ "$(answers 'MAIL FROM:<> SMTPUTF8' 'RCPT TO:<bob@b\xC3\xBCcher.example>' \
-        'RCPT TO:<bob@B\xC3\xBCcher.EXAMPLE>' 'RCPT TO:<bob@b\xC3\xB6cher.example>')" = \
+    options=(-d $'b\xC3\xBCcher.example')
+    [ "$(answers 'MAIL FROM:<> SMTPUTF8' $'RCPT TO:<bob@b\xC3\xBCcher.example>' \
+        $'RCPT TO:<bob@B\xC3\xBCcher.EXAMPLE>' $'RCPT TO:<bob@b\xC3\xB6cher.example>')" = \
         '250 2.1.0 250 2.1.5 250 2.1.5 550 5.7.1' ]
-    options='-d example.com'
-    [ "$(answers 'MAIL FROM:<> SMTPUTF8' 'RCPT TO:<bob@b\xC3\xBCcher.example>')" = \
+    options=(-d example.com)
+    [ "$(answers 'MAIL FROM:<> SMTPUTF8' $'RCPT TO:<bob@b\xC3\xBCcher.example>')" = \
         '250 2.1.0 550 5.7.1' ]
 }
 
 @test "RFC 6531 3.3: letters outside ASCII keep their case, and are other mailboxes" {
-    [ "$(answers 'MAIL FROM:<> SMTPUTF8' 'RCPT TO:<J\xC3\x9CRGEN@localhost>' \
-        'RCPT TO:<j\xC3\xBCrgen@localhost>' 'RCPT TO:<"J\xC3\xBCrgen"@localhost>' DATA .)" = \
+    [ "$(answers 'MAIL FROM:<> SMTPUTF8' $'RCPT TO:<J\xC3\x9CRGEN@localhost>' \
+        $'RCPT TO:<j\xC3\xBCrgen@localhost>' $'RCPT TO:<"J\xC3\xBCrgen"@localhost>' DATA .)" = \
         '250 2.1.0 250 2.1.5 250 2.1.5 250 2.1.5 354 250 2.0.0' ]
     # u with diaeresis, upper and lower: two mailboxes; ASCII is lower-cased.
     [ "$(cd mail && echo *)" = 'j%C3%9Crgen j%C3%BCrgen' ]
@@ -132,9 +127,9 @@ END
 
 @test "RFC 6531 3.3: UTF-8 anywhere but in an address is refused" {
     # RFC 5321 2.4: commands and replies are ASCII.
-    [ "$(answers 'NOOP \xC3\xA9' 'HELP \xC3\xA9' '\xC3\xA9' 'MAIL \xC3\xA9FROM:<a@b.example> SMTPUTF8' \
-        'MAIL FROM:<a@b.example> SMTPUTF8 \xC3\xA9' 'MAIL FROM:<> SIZE=\xC3\xA9' \
-        'MAIL FROM:\xC3\xA9<a@b.example> SMTPUTF8' 'RSET \xC3\xA9' 'QUIT \xC3\xA9')" = \
+    [ "$(answers $'NOOP \xC3\xA9' $'HELP \xC3\xA9' $'\xC3\xA9' $'MAIL \xC3\xA9FROM:<a@b.example> SMTPUTF8' \
+        $'MAIL FROM:<a@b.example> SMTPUTF8 \xC3\xA9' $'MAIL FROM:<> SIZE=\xC3\xA9' \
+        $'MAIL FROM:\xC3\xA9<a@b.example> SMTPUTF8' $'RSET \xC3\xA9' $'QUIT \xC3\xA9')" = \
         "$(yes '500 5.5.2' | head -n 9 | xargs)" ]
 }
 
