@@ -5,14 +5,20 @@ load helpers
 
 # Each line on standard input must get these codes, before EHLO and after.
 all_get() { # CODES
-    local command when
-    while IFS= read -r command; do
-        for when in NOOP 'EHLO me'; do
-            printf '%s\r\n' "$when" "$command" | talk | tail -n 1 >last
-            [[ $(cat last) == "$1 "* ]] || {
-                echo "$command: wanted $1, got $(cat last)"
-                return 1
-            }
+    local command when i commands=()
+    while IFS= read -r command; do commands+=("$command"); done
+    # A session ends after 20 blunders.
+    for when in NOOP 'EHLO me'; do
+        for ((i = 0; i < ${#commands[@]}; i += 15)); do
+            ask "$when" "${commands[@]:i:15}" NOOP
+            for command in "${commands[@]:i:15}"; do
+                codes=("${codes[@]:1}")
+                [ "${codes[0]}" = "$1" ] || {
+                    echo "$command: wanted $1, got ${codes[0]}"
+                    return 1
+                }
+            done
+            [ "$code" = '250 2.0.0' ]
         done
     done
 }
@@ -21,10 +27,10 @@ all_get() { # CODES
 not_offered() { # SECTION COMMAND...
     local section=$1
     shift
-    printf '%s\n' "$@" | all_get '502 5.5.1'
-    printf 'HELP %s\r\n' "${1%% *}" | talk | tr -d '\r' >help
-    [[ $(tail -n 1 help) == '214 2.0.0 '*"$section" ]]
-    grep -q 'not offered' help
+    all_get '502 5.5.1' < <(printf '%s\n' "$@")
+    ask "HELP ${1%% *}"
+    [[ $last == '214 2.0.0 '*"$section" ]]
+    grep -q 'not offered' replies
 }
 
 @test "RFC 5321 4.1.1.7: EXPN is not offered" {
@@ -161,12 +167,10 @@ END
 
 @test "RFC 5321 4.3.2: no verb of the minimum is unknown" {
     # RFC 5321 4.5.1 has the list. Whatever is wrong with them otherwise.
-    for verb in EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY; do
-        for argument in '' ' x' ' <'; do
-            printf '%s\r\n' "$verb$argument" | talk >out
-            [ "$(wc -l <out)" -ge 2 ]
-            [[ $(tail -n 1 out) != 50[02]* ]]
-        done
+    for argument in '' ' x' ' <'; do
+        ask {EHLO,HELO,MAIL,RCPT,DATA,RSET,NOOP,VRFY,QUIT}"$argument"
+        [ ${#codes[@]} -eq 9 ]
+        [[ " ${codes[*]}" != *' 50'[02]* ]]
     done
 }
 

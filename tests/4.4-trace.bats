@@ -4,19 +4,6 @@
 
 load helpers
 
-# Post standard input, with LF line ends, to these recipients.
-post() { # MAIL-ARGUMENTS RECIPIENT...
-    {
-        printf 'EHLO client.example\r\nMAIL FROM:%s\r\n' "$1"
-        shift
-        printf 'RCPT TO:<%s>\r\n' "$@"
-        printf 'DATA\r\n'
-        awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }'
-        printf '.\r\nQUIT\r\n'
-    } | talk >replies
-    grep -q '^250 2\.0\.0 ' replies
-}
-
 DATE='[MTWFS][a-z][a-z], [1-9][0-9]? [JFMASOND][a-z][a-z] [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}'
 ID="[A-Za-z0-9!#\$%&'*+/=?^_\`{|}~-]+"
 
@@ -24,13 +11,20 @@ ID="[A-Za-z0-9!#\$%&'*+/=?^_\`{|}~-]+"
 # Received: with these words, where ID stands for an atom, before the date.
 # What then follows is left in the file rest.
 has_trace() { # FILE PATH WORDS
-    local got words=${3//ID/$ID}
-    [ "$(head -n 1 "$1")" = "Return-Path: $2" ]
-    [[ $(sed -n 2p "$1") == "Received: "* ]]
-    got=$(field Received "$1" | head -n 1)
+    local first second got words=${3//ID/$ID}
+    { IFS= read -r first && IFS= read -r second; } <"$1"
+    [ "$first" = "Return-Path: $2" ]
+    [[ $second == "Received: "* ]]
+    # Its folds made one space each, as field() has it.
+    got=$(awk -v rest=rest '
+        BEGIN { printf "" >rest }
+        NR == 1 { next }
+        NR > 2 && !on && /^[ \t]/ { sub(/^[ \t]+/, " "); text = text $0; next }
+        NR == 2 { text = $0; next }
+        { on = 1; print >rest }
+        END { print text }' "$1")
     echo "got: $got"
-    grep -qxE "Received: $words; $DATE" <<<"$got"
-    sed '1,2d' "$1" | awk '!on && /^[ \t]/ { next } { on = 1; print }' >rest
+    [[ $got =~ ^Received:\ $words\;\ $DATE$ ]]
 }
 
 @test "RFC 5321 4.4: Return-Path, then Received with client, server, ID, path and date" {
@@ -40,13 +34,7 @@ S: 220 ...
 C: HELO old.example
 S: 250 ...
 C: EHLO client.example
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250 ...
+S*: 250 ...
 C: MAIL FROM:<Alice@Example.org> BODY=8BITMIME
 S: 250 ...
 C: RCPT TO:<Bob@example.com>
@@ -69,13 +57,7 @@ END
     dialogue <<'END'
 S: 220 ...
 C: EHLO new.example
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250-...
-S: 250 ...
+S*: 250 ...
 C: HELO old.example
 S: 250 ...
 C: MAIL FROM:<>
@@ -93,12 +75,12 @@ END
 }
 
 @test "RFC 6531 4.3: with SMTPUTF8 the protocol is UTF8SMTP, without it ESMTP" {
-    post '<zoë@exämple.org> SMTPUTF8' jürgen@example.com </dev/null
+    from='<zoë@exämple.org> SMTPUTF8' post jürgen@example.com </dev/null
     has_trace "$(message 'j%C3%BCrgen')" '<zoë@exämple.org>' \
         'from client\.example by mail\.example\.com with UTF8SMTP id ID for <jürgen@example\.com>'
-    post '<zoe@example.org> SMTPUTF8' bob@example.com </dev/null
+    from='<zoe@example.org> SMTPUTF8' post bob@example.com </dev/null
     has_trace "$(message bob)" '<zoe@example.org>' '.* with UTF8SMTP id .*'
-    post '<zoe@example.org>' carol@example.com </dev/null
+    from='<zoe@example.org>' post carol@example.com </dev/null
     has_trace "$(message carol)" '<zoe@example.org>' '.* with ESMTP id .*'
 }
 
@@ -147,13 +129,13 @@ END
 }
 
 @test "RFC 5321 4.4: without a client address nothing stands in its place" {
-    post '<a@example.org>' bob@example.com </dev/null
+    post bob@example.com </dev/null
     has_trace "$(message bob)" '<a@example.org>' \
         'from client\.example by mail\.example\.com with ESMTP id ID for <bob@example\.com>'
 }
 
 @test "RFC 5321 4.4: the ID of Received is the one in the reply, the log and the file's name" {
-    post '<a@example.org>' bob@example.com </dev/null
+    post bob@example.com </dev/null
     file=$(message bob)
     [[ $(field Received "$file") =~ ' id '([^ \;]+) ]]
     id=${BASH_REMATCH[1]}
@@ -163,7 +145,7 @@ END
 }
 
 @test "RFC 5321 7.2: with several recipients none is named, or copies were not blind" {
-    post '<a@example.org>' bob@example.com carol@example.com <<<'Subject: x'
+    post bob@example.com carol@example.com <<<'Subject: x'
     for user in bob carol; do
         has_trace "$(message $user)" '<a@example.org>' \
             'from client\.example by mail\.example\.com with ESMTP id ID'
@@ -172,7 +154,7 @@ END
 }
 
 @test "RFC 5321 7.2: a recipient who was refused does not count, nor one named twice" {
-    post '<>' bob@example.com eve@elsewhere.example BOB@localhost </dev/null
+    from='<>' post bob@example.com eve@elsewhere.example BOB@localhost </dev/null
     has_trace "$(message bob)" '<>' '.* id ID for <bob@example\.com>'
     [ "$(mail_count bob)" -eq 1 ]
 }
@@ -197,7 +179,7 @@ END
 }
 
 @test "RFC 5321 4.4: postmaster alone is no Path, so there is no for clause" {
-    post '<>' PostMaster </dev/null
+    from='<>' post PostMaster </dev/null
     has_trace "$(message postmaster)" '<>' 'from client\.example by mail\.example\.com with ESMTP id ID'
 }
 
@@ -233,7 +215,7 @@ END
 @test "RFC 5321 4.4: the date is now, in local time, with an explicit offset" {
     # POSIX time zones: in them the sign says how far UT is ahead.
     for zone in UTC0 '<+0545>-5:45' '<-0330>3:30' '<+14>-14' '<-12>12' '<-0030>0:30'; do
-        TZ=$zone post '<>' bob@example.com </dev/null
+        TZ=$zone from='<>' post bob@example.com </dev/null
         field Received "$(message bob)" | sed "s/.*; /$zone; /" >>dates
         rm -r mail
     done
@@ -278,7 +260,7 @@ END
     "${CC:-cc}" -w -include ./then.h -o smtpd-then "$ROOT/smtpd.c"
     while read -r when zone date; do
         rm -rf mail
-        THEN=$when TZ=$zone SMTPD=./smtpd-then post '<>' bob@example.com </dev/null
+        THEN=$when TZ=$zone SMTPD=./smtpd-then from='<>' post bob@example.com </dev/null
         got=$(field Received "$(message bob)")
         [ "${got#*; }" = "$date" ] || { echo "$when $zone: ${got#*; }" && return 1; }
     done <<'END'
@@ -300,7 +282,7 @@ END
 }
 
 @test "RFC 5321 4.4: other Return-Path fields go, in any case and with their folded lines" {
-    post '<a@example.org>' bob@example.com <<'END'
+    post bob@example.com <<'END'
 Return-Path: <first@example.org>
 Received: from elsewhere.example by
  client.example; Thu, 1 Jan 1998 00:00:00 +0000
@@ -339,7 +321,7 @@ END
     # Longer than any buffer; the octets after each cut look like a field.
     long=$(printf 'Subject: no: %.0s' {1..10000})
     printf '%s\n' 'To: bob' "Return-Path: $long" " $long" " $long" 'From: alice' '' text |
-        post '<>' bob@example.com
+        from='<>' post bob@example.com
     has_trace "$(message bob)" '<>' '.*'
     [ "$(cat rest)" = $'To: bob\nFrom: alice\n\ntext' ]
 }
@@ -354,7 +336,7 @@ RECEIVED:from a.example by b.example;Thu, 1 Jan 1998 00:00:01 +0000
 
 text
 END
-    post '<>' bob@example.com <sent
+    from='<>' post bob@example.com <sent
     has_trace "$(message bob)" '<>' 'from client\.example by .*'
     diff -u sent rest
 }
@@ -362,7 +344,7 @@ END
 @test "RFC 5321 4.4: a message without a header section gets the trace and nothing more" {
     while read -r user text; do
         printf '%b' "$text" >sent
-        post '<>' "$user@example.com" <sent
+        from='<>' post "$user@example.com" <sent
         has_trace "$(message "$user")" '<>' '.*'
         cmp sent rest
     done <<'END'
@@ -379,7 +361,7 @@ END
     for first in ' with SMTPS; Mon, 1 Jan 2001 00:00:00 +0000' $'\tfor <eve@example.com>' ' '; do
         rm -rf mail
         printf '%s\n' "$first" 'Subject: x' '' 'Return-Path: <kept>' >sent
-        post '<>' bob@example.com <sent
+        from='<>' post bob@example.com <sent
         has_trace "$(message bob)" '<>' '.*'
         { echo && cat sent; } | cmp - rest
     done
@@ -391,7 +373,7 @@ Subject: x
 This line is text already
 Return-Path: <kept>
 END
-    post '<>' bob@example.com <sent
+    from='<>' post bob@example.com <sent
     has_trace "$(message bob)" '<>' '.*'
     diff -u sent rest
 }

@@ -15,8 +15,8 @@
 #       S: 250 ...       the next reply line must be this; "..." stands for any
 #                        text. It must end in CRLF, be printable ASCII and at
 #                        most 512 octets long. Every reply line must be named
-#       S*: 250 ...      the next reply, of as many lines as it has: the last one
-#                        must be this, and each begin with its code
+#       S*: 250 ...      the next reply, of as many lines as it has: all have this
+#                        code, and one is this. "250 ..." can only be the last
 #       X: text\r\0\xFF  send what printf %b makes of this, no line end added
 #       $: command       run a shell command, which must succeed
 #       E:               the server must have closed, with nothing more said.
@@ -287,10 +287,14 @@ dialogue() (
         [ ${#got} -le 511 ] || fault "at most 512 octets" "$((${#got} + 1))"
         matches "$1" || fault "\"$1\"" "$seen"
     }
-    # A reply of as many lines as it has; the last one must be this.
-    expect_reply() { # REPLY
-        while expect "${1%% *}..." && [[ $got == ???-* ]]; do :; done
-        matches "$1" || fault "\"$1\"" "$seen"
+    # A reply of as many lines as it has, one of which must be this.
+    expect_reply() { # LINE
+        local found=
+        while expect "${1%%[ -]*}..."; do
+            if matches "$1"; then found=1; fi
+            [[ $got == ???-* ]] || break
+        done
+        [ -n "$found" ] || fault "\"$1\" among the lines" "$seen at last"
     }
     matches() { # REPLY
         pattern=${1//\\/\\\\} pattern=${pattern//\*/\\*} pattern=${pattern//\?/\\?}

@@ -4,18 +4,8 @@
 
 load helpers
 
-# Post a short message to these recipients; the replies go to the file replies.
-post() { # RECIPIENT...
-    {
-        printf '%s\r\n' 'EHLO me' 'MAIL FROM:<a@example.org> SMTPUTF8'
-        printf 'RCPT TO:<%s>\r\n' "$@"
-        printf '%s\r\n' DATA 'Subject: x' '' text . QUIT
-    } | talk "${options[@]}" >replies
-}
-
-posted() { post "$@" && grep -q '^250 2\.0\.0 ' replies; }
-
-options=()
+# A short message to these recipients, which must be taken.
+posted() { from='<a@example.org> SMTPUTF8' post "$@" <<<$'Subject: x\n\ntext'; }
 
 # Everything under mail, directories first; message names become NAME.
 tree() { find mail | LC_ALL=C sort | sed -E 's,/(tmp|new|cur)/.+,/\1/NAME,'; }
@@ -148,7 +138,7 @@ END
         printf '%-23s %s\n' "$(tail -n 1 "$file")" "${mailbox%%/*}"
     done < <(find mail -path 'mail/*/new/*' -type f) >got
     diff <(LC_ALL=C sort names | tr -s ' ') <(LC_ALL=C sort got | tr -s ' ')
-    [ "$(ls -A)" = $'got\nlog\nmail\nnames\nreplies' ]
+    [ "$(ls)" = $'got\nlog\nmail\nnames\nreplies' ]
 }
 
 @test "RFC 5321 4.1.2: all quoted forms of a local-part are one mailbox" {
@@ -182,7 +172,7 @@ END
     name=$(printf 'ü%.0s' {1..42})xxx # 42 * 2 octets, each of them three: 252
     posted "$name@localhost"
     [ "$(mail_count "$(printf '%%C3%%BC%.0s' {1..42})xxx")" -eq 1 ]
-    post "${name}x@localhost"
+    run -1 posted "${name}x@localhost"
     grep -q '^501 5\.1\.3 ' replies
     [ "$(find mail -mindepth 1 -maxdepth 1 | wc -l)" -eq 1 ]
 }
@@ -208,7 +198,7 @@ END
         for order in "$bad bob" "bob $bad" "bob $bad carol" "bob carol $bad"; do
             echo "$order:"
             # shellcheck disable=SC2086
-            post ${order// /@localhost }@localhost
+            run -1 posted ${order// /@localhost }@localhost
             grep -q '^451 4\.3\.0 ' replies
             [ -z "$(find mail -type f -size +0)" ]
         done
@@ -398,7 +388,7 @@ mail/project/tmp/notes' ]
     [ -e mail/file ]
     [ -L mail/dangling ]
     [ -e mail/.hidden/tmp/kept ]
-    post bob@localhost
+    posted bob@localhost
     [ "$(mail_count bob)" -eq 1 ]
 }
 

@@ -11,26 +11,6 @@ need_root() {
     export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 }
 
-# Send a message to this user.
-letter() {
-    dialogue <<END
-S: 220 ...
-C: HELO me
-S: 250 ...
-C: MAIL FROM:<>
-S: 250 2.1.0 ...
-C: RCPT TO:<$1@localhost>
-S: 250 2.1.5 ...
-C: DATA
-S: 354 ...
-C: hello
-C: .
-S: 250 2.0.0 ...
-C: QUIT
-S: 221 ...
-END
-}
-
 # Whether the process has no group but the user's.
 no_other_groups() { # PID
     local group groups
@@ -54,7 +34,7 @@ cannot() { # CODE WORDS COMMAND...
     need_root
     serve -u nobody
     [ "$(find mail -maxdepth 0 -user nobody -perm 700)" = mail ]
-    letter bob
+    letter bob@localhost
     [ "$(mail_count bob)" -eq 1 ]
     [ "$(find mail | wc -l)" -eq 6 ]
     [ -z "$(find mail ! -user nobody)" ]
@@ -107,7 +87,7 @@ sys.stdout.buffer.write(b"TZif" + bytes(16) + struct.pack(">6l", 0, 0, 0, 0, 1, 
 END
     [ "$(TZ=:$PWD/zone date +%z)" = +0545 ] || skip "no such time zone files here"
     TZ=:$PWD/zone serve -u nobody
-    letter bob
+    letter bob@localhost
     [[ $(field Received "$(message bob)") == *" +0545" ]]
     py "$(field Received "$(message bob)" | sed 's/.*; //')" <<'END'
 import sys, time
@@ -143,8 +123,8 @@ END
     need_root
     mkdir -m 700 mail && mkdir -m 700 mail/carol && chown -R nobody mail
     serve -u nobody
-    letter bob
-    letter carol
+    letter bob@localhost
+    letter carol@localhost
     [ "$(mail_count bob)$(mail_count carol)" = 11 ]
     end_server
     # That it is not the user's is found out at the start, not with the first mail.
