@@ -142,28 +142,6 @@ as_nobody() {
     [[ ${#stderr_lines[@]} -eq 1 && $stderr == "smtpd: "*closed/mail*denied* ]]
 }
 
-# Send one message to this user.
-letter() {
-    dialogue <<END
-S: 220 ...
-C: EHLO me
-S*: 250 ...
-C: MAIL FROM:<>
-S: 250 2.1.0 ...
-C: RCPT TO:<$1@mail.example.com>
-S: 250 2.1.5 ...
-C: DATA
-S: 354 ...
-C: Subject: hello
-C:
-C: hello
-C: .
-S: 250 2.0.0 ...
-C: QUIT
-S: 221 2.0.0 ...
-END
-}
-
 @test "the ready line is the first and only one, and names the port" {
     serve
     [ "$(cat log)" = "smtpd: listening on 127.0.0.1 port $PORT" ]
@@ -246,11 +224,11 @@ END
 
 @test "-m: mail lies there; left out, in ./mail" {
     start "$SMTPD" -l 127.0.0.1 -p 0 -n mail.example.com
-    letter bob
+    letter bob@localhost 'Subject: hello'
     [ "$(mail_count bob)" -eq 1 ]
     end_server
     serve -m "$PWD/other folder"
-    letter carol
+    letter carol@localhost 'Subject: hello'
     [ "$(ls -d 'other folder'/carol/new/*)" ]
     [ ! -e mail/carol ]
 }
@@ -320,13 +298,13 @@ END
 
 @test "-v: shows each line, both ways; left out, none" {
     serve -v
-    letter bob
-    for line in 'S: 220 mail.example.com' 'C: EHLO me' 'C: Subject: hello' 'C: .' 'S: 221 2.0.0'; do
+    letter bob@localhost 'Subject: hello'
+    for line in 'S: 220 mail.example.com' 'C: HELO me' 'C: Subject: hello' 'C: .' 'S: 221 2.0.0'; do
         grep -Fq "$line" log
     done
     end_server
     serve
-    letter bob
+    letter bob@localhost 'Subject: hello'
     run -1 grep -qE '[CS]: ' log
 }
 

@@ -223,26 +223,15 @@ END
 
 @test "the server killed with -9: another takes over its port and its mail" {
     serve
-    letter first
+    letter bob@localhost first
     exec 7<>"/dev/tcp/127.0.0.1/$PORT" # a session that outlives its server
     read -r -t 10 said <&7
     [[ $said == "220 "* ]]
     end_server KILL || [ $? -eq 137 ]
     serve -p "$PORT"
-    letter second
+    letter bob@localhost second
     exec 7>&-
     [ "$(mail_count bob)" -eq 2 ]
-}
-
-letter() {
-    dialogue <<END
-$LETTER
-C: $1
-C: .
-S: 250 2.0.0 ...
-C: QUIT
-S: 221 ...
-END
 }
 
 @test "1000 sessions leave no process, no zombie, no descriptor" {

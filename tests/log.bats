@@ -6,20 +6,29 @@ load pieces
 
 # What all lines of the file log that are not the ready line must look like.
 all_lines_good() {
-    run -1 grep -vE '^smtpd: listening on |^smtpd\[[0-9]+\]: [ -~]+$' log
-    [ "$(tail -c 1 log | od -An -tx1 | tr -d ' ')" = 0a ]
+    local LC_ALL=C text
+    local good='^(smtpd: listening on .*|smtpd\[[0-9]+\]: [ -~]+)$'
+    while IFS= read -r text; do
+        [[ $text =~ $good ]] || { echo "a bad line: $text" && return 1; }
+    done <log
+    # The last line has its end, and there is no NUL: read would have lost them.
+    [ -z "$text" ]
+    [ -z "$(tr -cd '\0' <log)" ]
 }
 
 # The one line of the log that holds this, without smtpd[PID].
 line() { # PATTERN
-    local got
-    got=$(grep -E -- "$1" log | sed -E 's/^smtpd\[[0-9]+\]: //')
-    [ "$(grep -c . <<<"$got")" -eq 1 ] || { echo "not one line with $1:" && cat log && return 1; }
-    echo "$got"
+    local text lines=()
+    while IFS= read -r text; do
+        if [[ $text =~ $1 ]]; then lines+=("$text"); fi
+    done <log
+    [ ${#lines[@]} -eq 1 ] || { echo "not one line with $1:" && cat log && return 1; }
+    if [[ ${lines[0]} =~ ^smtpd\[[0-9]+\]:\ (.*) ]]; then lines[0]=${BASH_REMATCH[1]}; fi
+    echo "${lines[0]}"
 }
 
 # A session with one message, of these recipients.
-letter() {
+session() {
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<Alice@example.org>'
     printf 'RCPT TO:<%s>\r\n' "$@"
     printf '%s\r\n' DATA 'Subject: x' '' '..two dots' text . QUIT
@@ -53,7 +62,7 @@ letter() {
 
 @test "log: all lines of a session begin with its ID, which is its own" {
     serve -v
-    for _ in 1 2; do letter bob@localhost | send_raw >replies; done
+    for _ in 1 2; do session bob@localhost | send_raw >replies; done
     wait_until no_sessions
     all_lines_good
     [ "$(wc -l <log)" -gt 40 ]
@@ -65,7 +74,7 @@ letter() {
 }
 
 @test "log: a message kept, with ID, sender, recipient, size and file" {
-    letter Bob@Localhost | talk >replies
+    session Bob@Localhost | talk >replies
     all_lines_good
     kept=$(line ' kept ')
     id=$(sed -nE 's/^250 2\.0\.0 .* ([^ ]+)\r$/\1/p' replies | tail -n 1)
@@ -77,7 +86,7 @@ letter() {
 }
 
 @test "log: a message for several, with each recipient and file" {
-    letter bob@localhost carol@example.com '"d d"@localhost' | talk >replies
+    session bob@localhost carol@example.com '"d d"@localhost' | talk >replies
     all_lines_good
     for to in bob@localhost carol@example.com '"d d"@localhost'; do
         grep -F "to=<$to>" log | grep -q ' from=<Alice@example.org> '
@@ -97,7 +106,7 @@ letter() {
             printf '%s\r\n' . QUIT
         } | talk >replies
     done
-    letter bob@localhost | sed '/^\.\r$/,$d' | talk >replies
+    session bob@localhost | sed '/^\.\r$/,$d' | talk >replies
     all_lines_good
     run -1 grep -q ' kept ' log
     [ "$(grep -c ' refused.* 554 5\.' log)" -eq 2 ]
@@ -193,7 +202,7 @@ END
 }
 
 @test "-v: the whole dialogue in order, C: and S:, the message's lines included" {
-    letter bob@localhost eve@elsewhere.example | talk -v >replies
+    session bob@localhost eve@elsewhere.example | talk -v >replies
     all_lines_good
     # Of replies only the code, of all lines no blanks at the end.
     sed -nE 's/^smtpd\[[0-9]+\]: [^ ]+ ([CS]:)/\1/p' log |
@@ -246,16 +255,30 @@ END
     # Octets that are escaped, then a line of the log, aimed at where a line is full.
     for verb in FOO FOOO FOOOO FOOOOO; do
         for pad in {475..485}; do
-            printf "%s%0${pad}d kept 1-1 from=<> to=<>\r\n" "$verb" 0 | tr 0 '\1'
-        done | talk >replies
+            printf -v octets "%0${pad}d" 0
+            printf '%s%s kept 1-1 from=<> to=<>\r\n' "$verb" "${octets//0/$'\1'}"
+        done >lines
+        talk <lines >replies
         all_lines_good
         [ "$(grep -c ' \.\.\. ' log)" -ge 4 ]
         run -1 grep -qE '^smtpd[^ ]* [^ ]* kept' log
         # No octet is lost or said twice at the cut.
-        sed -E ':a; N; $!ba; s/\nsmtpd[^ ]* [^ ]* \.\.\. //g' log >joined
-        for pad in {475..485}; do
-            [ "$(grep -cE " ${verb}(.x01){$pad} kept 1-1 from=<> to=<>\]" joined)" -eq 1 ]
-        done
+        awk -v verb="$verb" '
+            { text = text $0 "\n" }
+            END {
+                gsub(/\nsmtpd[^ ]* [^ ]* \.\.\. /, "", text)
+                for (pad = 475; pad <= 485; pad++) {
+                    octets = sprintf("%0" pad "d", 0)
+                    gsub(/0/, "\\x01", octets)
+                    words = " " verb octets " kept 1-1 from=<> to=<>]"
+                    at = index(text, words)
+                    if (at == 0 || index(substr(text, at + 1), words)) {
+                        print "not once:" words
+                        bad = 1
+                    }
+                }
+                exit bad
+            }' log
     done
 }
 
@@ -265,7 +288,8 @@ END
     for i in {1..8}; do
         {
             printf 'HELO me\r\n'
-            for _ in {1..100}; do printf 'NOOP %s\r\n' "$(printf "$i%.0s" {1..90})"; done
+            printf -v text "$i%.0s" {1..90}
+            for _ in {1..100}; do printf 'NOOP %s\r\n' "$text"; done
             printf 'QUIT\r\n'
         } | send_raw >"replies.$i" 3>&- 4>&- &
         pids+=($!)
