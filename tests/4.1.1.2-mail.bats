@@ -2,6 +2,7 @@
 # MAIL: who sent the message, and what is said of it beforehand. What is an
 # address, and what is not, is tested in 4.1.2-addresses.bats.
 
+# shellcheck disable=SC2034,SC2154
 load helpers
 
 # What MAIL is answered after EHLO, or after $hello. OPTIONS are smtpd's.

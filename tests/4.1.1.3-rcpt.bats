@@ -2,6 +2,7 @@
 # RCPT: who shall have the message. What is an address, and what is not, is
 # tested in 4.1.2-addresses.bats.
 
+# shellcheck disable=SC2034,SC2154
 load helpers
 
 # What RCPT is answered in a transaction. OPTIONS are smtpd's.

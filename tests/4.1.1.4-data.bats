@@ -2,6 +2,7 @@
 # DATA as a command: when it may be said, what it answers, and that it leaves
 # nothing of a transaction to the next. How mail data is read has other files.
 
+# shellcheck disable=SC2034
 load helpers
 
 before=('HELO me')

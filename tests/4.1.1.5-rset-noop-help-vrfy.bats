@@ -2,6 +2,7 @@
 # RSET, NOOP, HELP and VRFY: good at any time, and, but for RSET, without an
 # effect on anything.
 
+# shellcheck disable=SC2034
 load helpers
 
 # The text that HELP answers.

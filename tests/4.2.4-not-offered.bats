@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Verbs that are known and not offered here, and words that are no verbs.
 
+# shellcheck disable=SC2154
 load helpers
 
 # Each line on standard input must get these codes, before EHLO and after.

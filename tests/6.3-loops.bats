@@ -2,6 +2,7 @@
 # Loop detection: each server that a message passes adds a Received field, so
 # a message with very many of them is going round in circles.
 
+# shellcheck disable=SC2034
 load helpers
 
 from='<>'

@@ -2,6 +2,7 @@
 # Where mail lies: the layout, the names of mailboxes and of messages, several
 # recipients, and what a server finds there when it starts.
 
+# shellcheck disable=SC2034
 load helpers
 
 # A short message to these recipients, which must be taken.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Addresses in UTF-8. Which octets make one is tested in 4.1.2-addresses.bats.
 
+# shellcheck disable=SC2034
 load helpers
 
 before=('EHLO me')
