@@ -3,10 +3,11 @@
 
 load helpers
 
-# The replies to these commands, less the greeting: code and enhanced code, or
-# for 250 without one, code alone, a line each.
+# What these commands are answered: code and enhanced code, or for 250 without
+# one, code alone, a line each.
 codes() { # COMMAND...
-    printf '%s\r\n' "$@" | talk | sed -E '1d; s/^([0-9]{3})[ -]([245]\.[0-9]+\.[0-9]+ )?.*/\1 \2/; s/ +$//'
+    ask "$@"
+    printf '%s\n' "${codes[@]}"
 }
 
 @test "RFC 5321 4.1.1.1: EHLO is answered with our name and what we offer" {
@@ -46,7 +47,7 @@ END
 
 @test "RFC 5321 2.4: the verb is the same in any case" {
     for verb in ehlo Ehlo eHLO; do
-        [ "$(codes "$verb me" | sort -u)" = 250 ]
+        [ "$(codes "$verb me")" = 250 ]
     done
     [ "$(codes 'helo me' 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
 }
@@ -58,7 +59,7 @@ END
 
 @test "RFC 5321 4.1.1.1: a domain names the client, any domain" {
     while IFS= read -r name; do
-        [ "$(codes "HELO $name" "EHLO $name" 'MAIL FROM:<>' | uniq)" = $'250\n250 2.1.0' ] ||
+        [ "$(codes "HELO $name" "EHLO $name" 'MAIL FROM:<>')" = $'250\n250\n250 2.1.0' ] ||
             { echo "$name" && false; }
     done <<END
 localhost
@@ -78,14 +79,14 @@ END
 @test "RFC 5321 4.5.3.1.2: the domain may have 255 octets, and no more" {
     name=$(printf 'x%.0s' {1..247}).example
     for verb in HELO EHLO; do
-        [ "$(codes "$verb $name" 'MAIL FROM:<>' | uniq)" = $'250\n250 2.1.0' ]
+        [ "$(codes "$verb $name" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
         [ "$(codes "$verb x$name" 'MAIL FROM:<>')" = $'501 5.5.4\n503 5.5.1' ]
     done
 }
 
 @test "RFC 5321 4.1.3: an address literal names a client that has no domain" {
     for literal in '[192.0.2.1]' '[IPv6:2001:db8::1]' '[ipv6:::1]' '[IPv6:::ffff:192.0.2.1]'; do
-        [ "$(codes "EHLO $literal" 'MAIL FROM:<>' | uniq)" = $'250\n250 2.1.0' ]
+        [ "$(codes "EHLO $literal" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
         [ "$(codes "HELO $literal" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
     done
 }
@@ -163,8 +164,8 @@ END
 @test "RFC 5321 4.1.4: a later EHLO or HELO clears the transaction" {
     for verb in EHLO HELO; do
         [ "$(codes 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' "$verb you" DATA \
-            'RCPT TO:<bob@localhost>' 'MAIL FROM:<>' | uniq | xargs)" = \
-            '250 250 2.1.0 250 2.1.5 250 503 5.5.1 250 2.1.0' ]
+            'RCPT TO:<bob@localhost>' 'MAIL FROM:<>')" = \
+            $'250\n250 2.1.0\n250 2.1.5\n250\n503 5.5.1\n503 5.5.1\n250 2.1.0' ]
     done
     [ -z "$(find mail -type f)" ]
 }

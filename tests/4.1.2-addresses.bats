@@ -7,18 +7,32 @@ load helpers
 # Each path on standard input, a line each, must be answered so. A session
 # ends after 20 blunders: so each gets no more than 15 paths.
 all_get() { # CODES MAIL|RCPT [PARAMETERS OF MAIL]
-    local LC_ALL=C part format='RCPT TO:%s\r\n'
-    [ "$2" = RCPT ] || format="RSET\r\nMAIL FROM:%s${3:+ $3}\r\n"
-    cat >paths
-    split -l 15 paths part.
-    for part in part.*; do
-        { printf 'EHLO me\r\nMAIL FROM:<>%s\r\n' "${3:+ $3}"
-            awk -v format="$format" '{ printf format, $0 }' "$part"; } |
-            talk -d '*' | sed 1,9d | grep -v '^250 2\.0\.0'
-        rm "$part"
-    done | cut -c 1-9 | paste -d ' ' - paths >answers
-    # Show those that were answered otherwise.
-    if grep -v "^$1 <" answers || [ ! -s answers ]; then return 1; fi
+    local LC_ALL=C options=(-d '*') paths=() path i j wrong=''
+    local before=('EHLO me' "MAIL FROM:<>${3:+ $3}")
+    while IFS= read -r path; do paths+=("$path"); done
+    [ ${#paths[@]} -gt 0 ]
+    for ((i = 0; i < ${#paths[@]}; i += 15)); do
+        commands=()
+        for path in "${paths[@]:i:15}"; do
+            case $2 in
+            RCPT) commands+=("RCPT TO:$path") ;;
+            *) commands+=(RSET "MAIL FROM:$path${3:+ $3}") ;;
+            esac
+        done
+        ask "${before[@]}" "${commands[@]}"
+        [ "${#codes[@]}" -eq "$((2 + ${#commands[@]}))" ]
+        for ((j = 0; j < ${#commands[@]}; j++)); do
+            case ${commands[j]} in
+            RSET) wanted='250 2.0.0' ;;
+            *) wanted=$1 ;;
+            esac
+            if [ "${codes[j + 2]}" != "$wanted" ]; then
+                echo "${commands[j]}: wanted $wanted, got ${codes[j + 2]}"
+                wrong=1
+            fi
+        done
+    done
+    [ -z "$wrong" ]
 }
 
 # The same for lines with octets written \xHH.
@@ -168,7 +182,7 @@ END
     all_get '250 2.1.0' MAIL <<<'<""@b.example>'
     run all_get '250 2.1.5' RCPT <<<'<""@b.example>'
     [ "$status" -eq 1 ]
-    [[ $output == 5* ]]
+    [[ $output == *'got 5'* ]]
 }
 
 @test "RFC 5321 4.1.2: Domain: letters, digits and hyphens inside, and dots between" {
@@ -464,11 +478,14 @@ END
 @test "RFC 5321 4.1.2: a control octet has no place in an address, quoted or not" {
     # RFC 5321 2.4: nor in any command.
     for octet in '\x00' '\x01' '\x08' '\x09' '\x0D' '\x1B' '\x1F' '\x7F'; do
-        for path in "<a$octet@b.example>" "<a@b$octet.example>" "<\"a$octet\"@b.example>" \
-            "<\"a\\\\$octet\"@b.example>" "<$octet>"; do
-            printf 'EHLO me\r\nMAIL FROM:%b SMTPUTF8\r\n' "$path" | talk >out
-            [[ $(tail -n 1 out) == '500 5.5.2 '* ]] || { echo "$path" && false; }
-        done
+        {
+            printf 'EHLO me\r\n'
+            printf 'MAIL FROM:%b SMTPUTF8\r\n' "<a$octet@b.example>" "<a@b$octet.example>" \
+                "<\"a$octet\"@b.example>" "<\"a\\\\$octet\"@b.example>" "<$octet>"
+        } >commands
+        tell commands
+        echo "$octet: ${codes[*]}"
+        [ "${codes[*]}" = '250 500 5.5.2 500 5.5.2 500 5.5.2 500 5.5.2 500 5.5.2' ]
     done
 }
 

@@ -37,6 +37,7 @@
 #                      and of each reply but the greeting the code and the enhanced
 #                      code ("250 2.1.0", or "354") in the array codes; those of the
 #                      last reply are $code, too, and its last line is $last
+#   tell FILE          the same with what is in this file, as it is
 #   answers LINE...    print these codes on one line, but not those for the lines
 #                      in the array before, which are said first
 #   post RECIPIENT...  give smtpd -i the message on standard input (LF ends its lines)
@@ -88,7 +89,7 @@ setup() {
     SERVERS=
     # Made once for a file of tests: two pipes for dialogue, and one in which
     # nothing ever comes, to wait at.
-    PIPES=$BATS_FILE_TMPDIR/pipe
+    export PIPES=$BATS_FILE_TMPDIR/pipe
     [ -p "$PIPES.none" ] || mkfifo "$PIPES.in" "$PIPES.out" "$PIPES.none"
 }
 
@@ -340,9 +341,13 @@ send_raw() {
 talk() { "$SMTPD" -i -m mail -n mail.example.com "$@" 2>>log 3>&- 4>&-; }
 
 ask() {
-    local text
     printf '%s\r\n' "$@" >.asked
-    talk ${options[@]+"${options[@]}"} <.asked >replies || return
+    tell .asked
+}
+
+tell() {
+    local text
+    talk ${options[@]+"${options[@]}"} <"$1" >replies || return
     codes=() last='' code=''
     while IFS= read -r text; do
         case $text in [0-9][0-9][0-9]-*) continue ;; esac

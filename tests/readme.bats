@@ -224,6 +224,7 @@ in_own_network() {
         ip link set lo up
         ip addr add 192.0.2.25/32 dev lo
         answers() { PORT=$1 HOST=192.0.2.25 dialogue <<<"$hello"; }
+        listens() { : <"/dev/tcp/$1/$2"; }
         . /dev/stdin' 3>&- 4>&-
 }
 may_have_network() {
@@ -245,7 +246,8 @@ line() { # FIRST WORDS
 @test "README: port 25 as root, with -u" {
     line=$(line 'smtpd ') in_own_network <<'END'
 eval "exec \"\$SMTPD\" ${line#smtpd}" 2>log &
-wait_until answers 25
+wait_until listens 192.0.2.25 25
+answers 25
 [ "$(stat -c %U mail)" = nobody ]
 END
 }
@@ -264,7 +266,8 @@ END
 cd "$place"
 eval "${capability/\/usr\/local\/bin/.}"
 eval "exec setpriv --reuid=nobody --regid=nogroup --clear-groups ./$line" 2>log &
-wait_until answers 25
+wait_until listens 192.0.2.25 25
+answers 25
 END
     rm -r "$place"
     echo "$output"
@@ -280,7 +283,8 @@ END
     export port line=${line/\/var\/lib\/smtpd/mail}
     in_own_network <<'END'
 eval "exec systemd-socket-activate -l $port -a --inetd $line" 2>log &
-wait_until answers 25
+wait_until listens 192.0.2.25 25
+answers 25
 grep 'client=\[192\.0\.2\.25\]' log
 END
 }
@@ -293,7 +297,8 @@ END
     chmod 755 smtpd
     line=$(line tcpserver) in_own_network <<'END'
 eval "exec ${line/ smtpd / ./smtpd }" 2>log &
-wait_until answers 25
+wait_until listens 192.0.2.25 25
+answers 25
 grep 'client=\[192\.0\.2\.25\]' log
 END
 }
