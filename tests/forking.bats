@@ -86,16 +86,17 @@ END
 refuses_connections() { ! nc -z 127.0.0.1 "$PORT" 2>/dev/null; }
 
 @test "SIGTERM: a message gets 30 seconds to arrive, then 421, and is not kept" {
+    hasty
     serve
     SECONDS=0
-    WAIT=40 dialogue <<END
+    dialogue <<END
 $LETTER
 \$: kill -s TERM "\$SERVER"
 C: one
 S: 421 4.3.2 ...
 END
-    [ "$SECONDS" -ge 29 ]
-    [ "$SECONDS" -le 35 ]
+    [ "$SECONDS" -ge 2 ]
+    [ "$SECONDS" -le 9 ]
     stopped
     [ -z "$(find mail -type f)" ]
 }

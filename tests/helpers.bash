@@ -51,6 +51,7 @@
 #   body FILE          a message from its first empty line on
 #   field NAME FILE    each header field of that name, each on one line, folds
 #                      made one space
+#   hasty              from now on SMTPD is one built to stop after 3 seconds, not 30
 #   py [ARGS] <<'END'  run a Python program, for what nc can't do
 #   pieces [ARGS] <<'END'  the same, with pieces.py before it
 #   need COMMAND...    skip the test where one of these isn't installed
@@ -78,8 +79,13 @@ if [ -z "${NC_EOF-}" ]; then
     export NC_EOF
 fi
 
-# bats asks date(1) when each test begins, which is for its option -T only.
-get_mills_since_epoch() { echo 0; }
+# bats asks date(1) for the time when each test begins, though only -T shows it.
+if [ -z "${BATS_ENABLE_TIMING-}" ]; then
+    get_mills_since_epoch() { :; }
+fi
+
+# What ask and answers use.
+options=() before=()
 
 setup() {
     # bats' trap for each command is slow: it is for the test's own, not for those
@@ -347,7 +353,7 @@ ask() {
 
 tell() {
     local text
-    talk ${options[@]+"${options[@]}"} <"$1" >replies || return
+    talk "${options[@]}" <"$1" >replies || return
     codes=() last='' code=''
     while IFS= read -r text; do
         case $text in [0-9][0-9][0-9]-*) continue ;; esac
@@ -358,13 +364,13 @@ tell() {
         esac
         codes+=("$code")
     done <replies
-    codes=(${codes[@]+"${codes[@]:1}"})
+    codes=("${codes[@]:1}")
 }
 
 answers() {
-    ask ${before[@]+"${before[@]}"} "$@"
-    codes=(${codes[@]+"${codes[@]:${#before[@]}}"})
-    echo "${codes[*]-}"
+    ask "${before[@]}" "$@"
+    codes=("${codes[@]:${#before[@]}}")
+    echo "${codes[*]}"
 }
 
 post() {
@@ -376,7 +382,7 @@ post() {
         awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }'
         printf '.\r\nQUIT\r\n'
     } >.asked
-    talk ${options[@]+"${options[@]}"} <.asked >replies || return
+    talk "${options[@]}" <.asked >replies || return
     while IFS= read -r text; do
         case $text in '250 2.0.0 '*) return 0 ;; esac
     done <replies
@@ -435,6 +441,18 @@ field() {
         on { print text }
         { on = index(tolower($0), tolower(name)) == 1; text = $0 }
         END { if (on) print text }'
+}
+
+hasty() {
+    local source=${SMTPD%/*}/smtpd.c flags=()
+    [ -e "$source" ] || source=$ROOT/smtpd.c
+    if grep -q __asan_init "$SMTPD"; then
+        flags=('-fsanitize=address,undefined' -fno-sanitize-recover=all)
+    fi
+    sed 's/STOP_SECONDS = 30,/STOP_SECONDS = 3,/' "$source" >hasty.c
+    grep -q 'STOP_SECONDS = 3,' hasty.c
+    "${CC:-cc}" -w "${flags[@]}" -o hasty hasty.c
+    SMTPD=$PWD/hasty
 }
 
 py() { "$PYTHON" -I - "$@"; }
