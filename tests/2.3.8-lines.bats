@@ -2,6 +2,7 @@
 # What ends a command, what may stand in one, and the one exception: LF, from
 # people who type by hand into plain nc on this very host.
 
+# shellcheck disable=SC2154
 load helpers
 
 # smtpd -i on pipes, as tcpserver starts it, for a client of this address.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # EHLO and HELO: who the client is, and what we offer.
 
+# shellcheck disable=SC2154
 load helpers
 
 # What these commands are answered: code and enhanced code, or for 250 without

@@ -2,6 +2,7 @@
 # What is an address, and what is not: the grammar of RFC 5321 4.1.2 and 4.1.3,
 # and RFC 6531's of addresses in UTF-8.
 
+# shellcheck disable=SC2034,SC2154
 load helpers
 
 # Each path on standard input, a line each, must be answered so. A session

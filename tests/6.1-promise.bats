@@ -88,14 +88,15 @@ replay() { "$PYTHON" -I "$ROOT/tests/replay.py" "$@"; } # MESSAGES
 # How many messages bob and carol have, in $bob and $carol. They must be whole:
 # end with the text.
 look() {
-    local file files text=$BATS_FILE_TMPDIR/text.lf
-    bob=(mail/bob/new/*) carol=(mail/carol/new/*)
-    [ -e "${bob[0]}" ] || bob=()
-    [ -e "${carol[0]}" ] || carol=()
-    files=(${bob[@]+"${bob[@]}"} ${carol[@]+"${carol[@]}"})
-    bob=${#bob[@]} carol=${#carol[@]}
+    local file text=$BATS_FILE_TMPDIR/text.lf
+    bob=0 carol=0
     [ -e "$text" ] || tr -d '\r' <"$BATS_FILE_TMPDIR/text" >"$text"
-    for file in ${files[@]+"${files[@]}"}; do
+    for file in mail/{bob,carol}/new/*; do
+        case $file in
+        */new/'*') continue ;;
+        mail/bob/*) bob=$((bob + 1)) ;;
+        mail/carol/*) carol=$((carol + 1)) ;;
+        esac
         sed '1,/^	*.*[+-][0-9][0-9][0-9][0-9]$/d' "$file" | cmp - "$text" || return
     done
 }

@@ -4,26 +4,34 @@
 
 load helpers
 
+# It must say nothing on standard output, and exit CODE; file err has the rest.
+exits() { # CODE COMMAND...
+    local status=0
+    "${@:2}" >out 2>err 3>&- 4>&- || status=$?
+    [ "$status" -eq "$1" ] || { echo "exit $status:" && cat err && return 1; }
+    [ ! -s out ]
+}
+
 # smtpd with these arguments must say one line that holds WORD, then the usage,
 # and exit 64.
 misused() { # WORD ARGUMENTS...
     local word=$1
     shift
-    run -64 --separate-stderr timeout 5 "$SMTPD" "$@"
-    [ -z "$output" ]
-    [[ ${stderr_lines[0]} == "smtpd: "*"$word"* ]]
-    [[ ${stderr_lines[1]} == [Uu]sage:* ]]
+    exits 64 timeout 5 "$SMTPD" "$@"
+    { IFS= read -r first && IFS= read -r second; } <err
+    [[ $first == "smtpd: "*"$word"* ]]
+    [[ $second == [Uu]sage:* ]]
 }
 
 # It must say one line, with each WORD in it and nothing more, and exit CODE.
 cannot() { # CODE WORDS COMMAND...
     local code=$1 words=$2 word
     shift 2
-    run "-$code" --separate-stderr "$@"
-    [ -z "$output" ]
-    [ "${#stderr_lines[@]}" -eq 1 ]
+    exits "$code" "$@"
+    IFS= read -r -d '' said <err || :
+    [[ $said != *$'\n'?* ]]
     for word in smtpd: $words; do
-        [[ $stderr == *"$word"* ]]
+        [[ $said == *"$word"* ]]
     done
 }
 

@@ -2,15 +2,16 @@
 # A browser can be made to send a request to any port, with text of a stranger's
 # choice in it. A session that begins as HTTP does must end there.
 
+# shellcheck disable=SC2154
 load helpers
 
 refusal='502 5.5.1 This is SMTP, not HTTP'
 
 # What is said to these lines must be the greeting, the refusal, and no more.
 refused() { # LINE...
-    printf '%s\r\n' "$@" | talk >out
-    if [ "$(wc -l <out)" -ne 2 ] || [[ $(tail -n 1 out) != "$refusal"* ]]; then
-        echo "$1:" && cat out && return 1
+    ask "$@"
+    if [ "${#codes[@]}" -ne 1 ] || [[ $last != "$refusal"* ]]; then
+        echo "$1:" && cat replies && return 1
     fi
 }
 
