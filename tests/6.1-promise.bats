@@ -4,7 +4,6 @@
 # can also make any one system call fail, or be the process's last.
 
 load helpers
-load pieces
 
 setup_file() {
     # Longer than the buffers: some of it is written before its end has come.

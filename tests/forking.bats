@@ -2,7 +2,6 @@
 # One process a client: limits, signals, deaths, and what is left over.
 
 load helpers
-load pieces
 
 # One short session must be served, now.
 served() {

@@ -53,7 +53,7 @@
 #                      made one space
 #   hasty              from now on SMTPD is one built to stop after 3 seconds, not 30
 #   py [ARGS] <<'END'  run a Python program, for what nc can't do
-#   pieces [ARGS] <<'END'  the same, with pieces.py before it
+#   pieces [ARGS] <<'END'  a program that has the names of pieces.py
 #   need COMMAND...    skip the test where one of these isn't installed
 #
 # A test ends by stopping its servers. It fails if one had crashed, took over 5
@@ -457,9 +457,7 @@ hasty() {
 
 py() { "$PYTHON" -I - "$@"; }
 
-pieces() {
-    { cat "$ROOT/tests/pieces.py" && cat; } | py "$@"
-}
+pieces() { "$PYTHON" -EsB "$ROOT/tests/pieces.py" "$@"; }
 
 need() {
     local each

@@ -2,7 +2,6 @@
 # The log: one line an event, for the operator; with -v the dialogue as well.
 
 load helpers
-load pieces
 
 # What all lines of the file log that are not the ready line must look like.
 all_lines_good() {
