@@ -198,12 +198,6 @@ END
     [ -z "$(find mail -type f)" ]
 }
 
-x() { # OCTETS
-    local zeros
-    printf -v zeros '%0*d' "$1" 0
-    echo "${zeros//0/x}"
-}
-
 @test "RFC 5321 4.5.3.1: the least sizes of all kinds in one session" {
     # 512 octets of command, 255 of domain, 256 of path, 64 of local-part.
     domain=$(x 80).$(x 80).$(x 93)
@@ -223,7 +217,7 @@ x() { # OCTETS
     sed '1,/^DATA/d; /^\.\r$/,$d; s/^\.//' session >message
     [ "$(wc -c <message)" -eq 65536 ]
     talk <session >out
-    [ "$(sed 1,8d out | cut -c 1-9 | uniq -c | xargs)" = \
+    [ "$(grep -v ^250- out | sed 1,2d | cut -c 1-9 | uniq -c | xargs)" = \
         '1 250 2.0.0 1 250 2.1.0 100 250 2.1.5 1 354 Start 1 250 2.0.0 1 221 2.0.0' ]
     [ "$(find mail -path '*/new/*' | wc -l)" -eq 100 ]
     body "$(message u99)" | cmp - <(sed '1,/^\r$/d' message | tr -d '\r')
