@@ -388,7 +388,7 @@ END
 }
 
 @test "-x: SIGTERM for the session from its own command: the message has its reply first" {
-    serve -x 'kill -TERM $PPID'
+    serve -x 'kill -TERM $PPID; sleep 0.2'
     dialogue <<END
 $BEGIN
 C: .
@@ -422,6 +422,8 @@ C: .
 \$: wait_until runs
 \$: kill -TERM "\$SERVER"
 \$: wait_until refuses_connections
+# Without a command it would wait no longer than four seconds.
+\$: sleep 4.5
 \$: ! gone "\$SERVER"
 \$: echo 99 >go
 S: 250 2.0.0 Message taken ...
@@ -519,6 +521,6 @@ END
 }
 
 @test "-x: needs a command" {
-    run -64 "$SMTPD" -x
+    run -64 bounded "$SMTPD" -p 0 -m mail -x
     [[ ${lines[0]} == 'smtpd: -x needs a value'* ]]
 }

@@ -3,7 +3,7 @@
 # to sort it. None of them reaches further than this machine.
 
 # The commands between single quotes are the hook's; some variables are helpers'.
-# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2154
+# shellcheck disable=SC2016,SC2030,SC2031,SC2034,SC2153,SC2154
 load helpers
 
 LETTER='From: a@b.example
@@ -96,9 +96,9 @@ $(x 998)
 END
         [[ $reply == '250 2.0.0 Message taken as '* ]]
         [ -z "$(find mail -type f)" ]
-        files=(there/bob/new/*)
-        [ "${#files[@]}" -eq 1 ]
-        [ "${files[0]}" -ef there/carol/new/* ]
+        files=(there/bob/new/* there/carol/new/*)
+        [ "${#files[@]}" -eq 2 ]
+        [ "${files[0]}" -ef "${files[1]}" ]
         [ "$(head -n 1 "${files[0]}")" = "Return-Path: $from" ]
         # There they have their own Return-Path, and one Received more.
         sed 1d sent >wanted
