@@ -113,9 +113,9 @@ def row(what, figures, aim, form=".1f"):
 
 
 def speeds(binaries):
-    def rates(what, clients, messages, size, mode, aim):
+    def rates(what, clients, messages, size, mode, aim, options=MANY):
         os.sync()
-        servers = {binary: Server(binary) for binary in binaries}
+        servers = {binary: Server(binary, options=options) for binary in binaries}
         row(what, in_turn(binaries, lambda binary: servers[binary].load(
             clients, messages, size, mode)), aim)
         for server in servers.values():
@@ -127,6 +127,9 @@ def speeds(binaries):
     for clients in (1, 10, 50):
         rates(f"the same, connections kept open, {clients} at a time",
               clients, 500 if clients == 1 else 1500, 4096, "keep", "0.90")
+    for clients in (1, 10):     # a fork and a shell more for each message
+        rates(f"the same with -x 'exit 0', {clients} at a time", clients, 500, 4096,
+              "keep", "", [*MANY, "-x", "exit 0"])
     rates("connect, greeting, QUIT, 4 at a time", 4, 4000, 1, "quit", "0.90")
     rates("25 MB messages a second, one at a time", 1, 4, 25000000, "keep", "0.80")
 
