@@ -275,10 +275,10 @@ END
     need msmtp
     # Both servers are on ports of ours; the script has the usual ones.
     serve -m there -d elsewhere.example
-    there=$PORT
+    there=$PORT relay=$SERVER
     here=$(free_port)
-    sed "s/localhost 2525/127.0.0.1 $here/; s/relay.example 587/127.0.0.1 $there/" \
-        "$ROOT/tests/book/deliver.sh" >deliver.sh
+    sed "s/localhost port=2525/127.0.0.1 port=$here/
+        s/relay.example port=587/127.0.0.1 port=$there/" "$ROOT/tests/book/deliver.sh" >deliver.sh
     start "$SMTPD" -l 127.0.0.1 -p "$here" -m mail -n mail.example.com -d example.com \
         -x 'sh ../deliver.sh "$@"'
     dialogue <<'END'
@@ -320,4 +320,8 @@ END
     [ "${#files[@]}" -eq 1 ]
     grep -qx 'Subject: to carol, bob twice, dave' "${files[0]}"
     [ "$(head -n 1 "${files[0]}")" = 'Return-Path: <a@b.example>' ]
+    # Where one can't be had, the client keeps the message for all.
+    SERVER=$relay end_server
+    send 'sh ../deliver.sh "$@"' carol@example.com <<<"$HAM"
+    [[ $reply == '451 4.3.0 '* ]]
 }
