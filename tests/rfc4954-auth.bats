@@ -1,0 +1,395 @@
+#!/usr/bin/env bats
+# AUTH, which -a offers: anyone may log in, with any name and password, but by
+# the rules of RFC 4954, and no password is ever shown. Whole clients log in in
+# option-a-clients.bats.
+
+# shellcheck disable=SC2034,SC2154
+load helpers
+
+# RFC 4954 4.1's own: the name "test" and the password "test1234".
+plain=dGVzdAB0ZXN0ADEyMzQ=
+
+# After EHLO these lines get these codes, which stand one after another.
+# $hello is said in its place; options are smtpd's.
+options=(-a)
+gets() { # CODES LINE...
+    ask "${hello-EHLO me}" "${@:2}"
+    [ "${codes[*]:1}" = "$1" ] || {
+        echo "${*:2}: wanted $1, got ${codes[*]:1}"
+        return 1
+    }
+}
+
+# The protocol that Received: names for the Nth message.
+with() { # PROTOCOL [N]
+    local got
+    got=$(field Received "$(message bob "${2:-1}")")
+    [[ $got == *" by mail.example.com with $1 id "* ]] || {
+        echo "wanted with $1, got $got"
+        return 1
+    }
+}
+
+letter=('MAIL FROM:<a@example.org>' 'RCPT TO:<bob@localhost>' DATA 'Subject: x' .)
+kept='250 2.1.0 250 2.1.5 354 250 2.0.0'
+
+@test "RFC 4954 3: EHLO says AUTH PLAIN LOGIN with -a, and only then; HELO never" {
+    ask 'EHLO me'
+    grep -qx $'250-AUTH PLAIN LOGIN\r' replies
+    ask 'HELO me'
+    run -1 grep AUTH replies
+    options=()
+    ask 'EHLO me'
+    run -1 grep AUTH replies
+}
+
+@test "RFC 4954 4: PLAIN in one step" {
+    gets '235 2.7.0' "AUTH PLAIN $plain"
+}
+
+@test "RFC 4954 4: PLAIN in two steps, with a challenge of a space and nothing more" {
+    gets '334 235 2.7.0' 'AUTH PLAIN' "$plain"
+    grep -qx $'334 \r' replies
+}
+
+@test "RFC 4954 4: LOGIN asks for the name, then for the password, both in base64" {
+    gets '334 334 235 2.7.0' 'AUTH LOGIN' dGVzdA== MTIzNA==
+    [[ $(grep ^334 replies) == $'334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r' ]]
+}
+
+@test "RFC 4954 4: LOGIN with the name at once asks for the password alone" {
+    gets '334 235 2.7.0' 'AUTH LOGIN dGVzdA==' MTIzNA==
+    grep -qx $'334 UGFzc3dvcmQ6\r' replies
+}
+
+@test "RFC 4954 4: verbs and mechanisms in any case, spaces around them" {
+    for line in "auth plain $plain" "Auth Plain  $plain" "AUTH  PLAIN $plain  "; do
+        gets '235 2.7.0' "$line"
+    done
+    gets '334 334 235 2.7.0' 'auth login ' dGVzdA== MTIzNA==
+}
+
+@test "RFC 4954 4: any name and any password will do, as long as it is base64" {
+    for answer in AAAA 'AAA=' 'AA==' '+/+/' "$(x 1000)" =; do
+        gets '235 2.7.0' "AUTH PLAIN $answer"
+        gets '334 235 2.7.0' "AUTH LOGIN $answer" AAAA
+    done
+    # What is asked for is empty if its line is.
+    gets '334 235 2.7.0' 'AUTH PLAIN' ''
+    gets '334 334 235 2.7.0' 'AUTH LOGIN' '' ''
+}
+
+@test "RFC 4954 4: * cancels, at each step, with 501 5.7.0" {
+    gets '501 5.7.0 235 2.7.0' 'AUTH PLAIN *' "AUTH PLAIN $plain"
+    gets '334 501 5.7.0' 'AUTH PLAIN' '*'
+    gets '334 501 5.7.0' 'AUTH LOGIN' '*'
+    gets '334 334 501 5.7.0' 'AUTH LOGIN' dGVzdA== '*'
+    gets '334 501 5.7.0 250 2.0.0' 'AUTH LOGIN dGVzdA==' '*' NOOP
+}
+
+@test "RFC 4954 4: what is not base64 gets 501 5.5.2, and ends the exchange" {
+    # The RFC's own two are the first.
+    for answer in =AAA AAA=BBB A AA AAA A=== ==== AAAA= AA=A 'AAAA AAAA' AAA- AAA_ AAA*; do
+        gets '501 5.5.2 250 2.0.0' "AUTH PLAIN $answer" NOOP
+        gets '334 501 5.5.2 250 2.0.0' 'AUTH PLAIN' "$answer" NOOP
+        gets '501 5.5.2 250 2.0.0' "AUTH LOGIN $answer" NOOP
+        gets '334 334 501 5.5.2 250 2.0.0' 'AUTH LOGIN' AAAA "$answer" NOOP
+    done
+    # = is for what is said at once.
+    gets '334 501 5.5.2' 'AUTH PLAIN' =
+    gets '334 501 5.5.2' 'AUTH PLAIN' $'AAA\xc3\xa9'
+    gets '334 501 5.5.2' 'AUTH PLAIN' $'AA\tAA'
+}
+
+@test "RFC 4954 4: no mechanism gets 501 5.5.4, another one 504 5.5.4" {
+    gets '501 5.5.4' AUTH
+    for line in 'AUTH CRAM-MD5' "AUTH PLAI $plain" 'AUTH PLAINLOGIN' 'AUTH XOAUTH2 AAAA' \
+        "AUTH $plain" 'AUTH * PLAIN' 'AUTH ='; do
+        gets '504 5.5.4 250 2.0.0' "$line" NOOP
+    done
+}
+
+@test "RFC 4954 4: an answer that is too long gets 500, whole, and nothing of it is obeyed" {
+    long="$(x 5000)"
+    gets '334 500 5.5.2 250 2.0.0' 'AUTH PLAIN' "$long" NOOP
+    gets '334 334 500 5.5.2 250 2.0.0' 'AUTH LOGIN' AAAA "$long" NOOP
+    gets '500 5.5.2 250 2.0.0' "AUTH PLAIN $long" NOOP
+    gets '334 235 2.7.0' 'AUTH PLAIN' "$(x 1020)"
+}
+
+@test "RFC 5321 2.3.8: a bare LF in an answer to AUTH closes the session" {
+    printf '%b' 'EHLO me\r\nAUTH LOGIN\r\nAAAA\nAAAA\r\nNOOP\r\n' | talk -a >replies
+    [[ $(tail -n 2 replies) == $'334 VXNlcm5hbWU6\r\n500 5.5.2 '*' (RFC 5321 2.3.8)'$'\r' ]]
+}
+
+@test "RFC 4954 4: AUTH before EHLO, and after HELO, gets 503" {
+    hello=NOOP gets '503 5.5.1' "AUTH PLAIN $plain"
+    hello=NOOP gets '503 5.5.1' AUTH
+    hello='HELO me' gets '503 5.5.1 250 2.0.0' "AUTH PLAIN $plain" NOOP
+    [[ $(grep ^503 replies) == '503 5.5.1 Send EHLO first (RFC 4954 4)'$'\r' ]]
+    hello='HELO me' gets '503 5.5.1 250 235 2.7.0' 'AUTH LOGIN' 'EHLO me' "AUTH PLAIN $plain"
+}
+
+@test "RFC 4954 4: after one that succeeded, a second AUTH gets 503, whatever comes between" {
+    for line in "AUTH PLAIN $plain" 'AUTH LOGIN' 'AUTH PLAIN' 'AUTH CRAM-MD5' 'AUTH PLAIN *'; do
+        gets '235 2.7.0 503 5.5.1 250 2.0.0' "AUTH PLAIN $plain" "$line" NOOP
+    done
+    gets '235 2.7.0 250 2.0.0 503 5.5.1' "AUTH PLAIN $plain" RSET "AUTH PLAIN $plain"
+    gets '235 2.7.0 250 503 5.5.1' "AUTH PLAIN $plain" 'EHLO me' "AUTH PLAIN $plain"
+    gets "235 2.7.0 $kept 503 5.5.1" "AUTH PLAIN $plain" "${letter[@]}" "AUTH PLAIN $plain"
+}
+
+@test "RFC 4954 4: after one that failed, the client may try another, or do without" {
+    gets '504 5.5.4 501 5.5.2 501 5.7.0 235 2.7.0' 'AUTH CRAM-MD5' 'AUTH PLAIN x' 'AUTH LOGIN *' \
+        "AUTH PLAIN $plain"
+    gets "501 5.5.2 $kept" 'AUTH PLAIN x' "${letter[@]}"
+    with ESMTP
+}
+
+@test "RFC 4954 4: AUTH in a transaction gets 503, and changes nothing there" {
+    gets '250 2.1.0 503 5.5.1 250 2.1.5 503 5.5.1 354 250 2.0.0' "${letter[0]}" \
+        "AUTH PLAIN $plain" "${letter[1]}" 'AUTH LOGIN' "${letter[@]:2}"
+    with ESMTP
+    # It is over after DATA and RSET.
+    gets "$kept 235 2.7.0" "${letter[@]}" "AUTH PLAIN $plain"
+    gets '250 2.1.0 250 2.0.0 235 2.7.0' "${letter[0]}" RSET "AUTH PLAIN $plain"
+}
+
+@test "RFC 4954 4: a refused AUTH leaves the client's name and the session as they were" {
+    hello='HELO me' gets "503 5.5.1 $kept" "AUTH PLAIN $plain" "${letter[@]}"
+    with SMTP
+    [[ $(field Received "$(message bob)") == 'Received: from me by '* ]]
+}
+
+@test "RFC 4954 4: pipelined, AUTH PLAIN with its response is answered in its turn" {
+    serve -a
+    dialogue <<END
+S: 220 ...
+C: EHLO me
+C: AUTH PLAIN $plain
+C: MAIL FROM:<a@example.org>
+C: RCPT TO:<bob@localhost>
+C: NOOP
+S*: 250 HELP
+S: 235 2.7.0 ...
+S: 250 2.1.0 ...
+S: 250 2.1.5 ...
+S: 250 2.0.0 ...
+END
+}
+
+@test "RFC 4954 4: pipelined, what follows AUTH without a response is its response" {
+    gets '334 501 5.5.2 503 5.5.1' 'AUTH PLAIN' "${letter[0]}" "${letter[1]}"
+}
+
+@test "RFC 4954 4: without -a AUTH gets 502 5.5.1, and HELP knows nothing of it" {
+    options=()
+    for line in AUTH "AUTH PLAIN $plain" 'AUTH LOGIN' 'AUTH CRAM-MD5'; do
+        gets '502 5.5.1 250 2.0.0' "$line" NOOP
+    done
+    gets '214 2.0.0 504 5.5.4' HELP 'HELP AUTH'
+    run -1 grep 'AUTH ' replies
+}
+
+@test "RFC 5321 4.1.1.8: with -a, HELP lists AUTH after EHLO and explains it" {
+    gets '214 2.0.0 214 2.0.0' HELP 'HELP AUTH'
+    [ "$(grep -c $'^214-2.0.0 AUTH mechanism \[response\]\r$' replies)" -eq 2 ]
+    grep -q $'^214 2.0.0 .*RFC 4954 4\r$' replies
+}
+
+@test "RFC 4954 5: MAIL takes AUTH= with any value, with -a after EHLO and only then" {
+    for value in '<>' e+3Dmc2@example.com eve; do
+        gets '250 2.1.0' "MAIL FROM:<> AUTH=$value"
+        gets '235 2.7.0 250 2.1.0' "AUTH PLAIN $plain" "MAIL FROM:<> SIZE=9 auth=$value BODY=7BIT"
+    done
+    gets '501 5.5.4' 'MAIL FROM:<> AUTH'
+    hello='HELO me' gets '555 5.5.4' 'MAIL FROM:<> AUTH=<>'
+    gets '555 5.5.4' 'MAIL FROM:<> AUTHOR=<>'
+    options=()
+    gets '555 5.5.4' 'MAIL FROM:<> AUTH=<>'
+}
+
+@test "RFC 3848: Received: says ESMTPA after AUTH, ESMTP without" {
+    gets "235 2.7.0 $kept" "AUTH PLAIN $plain" "${letter[@]}"
+    with ESMTPA
+    gets "$kept" "${letter[@]}"
+    with ESMTP 2
+}
+
+@test "RFC 6531 4.3: Received: says UTF8SMTPA with SMTPUTF8 after AUTH, UTF8SMTP without" {
+    local utf8=('MAIL FROM:<zoë@example.org> SMTPUTF8' "${letter[@]:1}")
+    gets "334 334 235 2.7.0 $kept" 'AUTH LOGIN' AAAA AAAA "${utf8[@]}"
+    with UTF8SMTPA
+    gets "$kept" "${utf8[@]}"
+    with UTF8SMTP 2
+}
+
+@test "RFC 3848: after AUTH, HELO's mail is SMTP's, and EHLO's again ESMTPA's" {
+    gets "235 2.7.0 250 $kept 250 $kept" "AUTH PLAIN $plain" 'HELO me' "${letter[@]}" \
+        'EHLO me' "${letter[@]}"
+    with SMTP
+    with ESMTPA 2
+}
+
+# Say this to smtpd -i, with -a and without. -v logs all that is logged without it.
+say() { # TEXT [OPTIONS]
+    printf '%b' "$1" | talk -v -a "${@:2}" >replies
+    printf '%b' "$1" | talk -v "${@:2}" >>replies
+}
+
+# What stands for the password in all that follows, "hunter2", is not in the log.
+hidden() {
+    [ -s log ]
+    if grep -n hunter2 log; then return 1; fi
+}
+
+@test "log: a password at AUTH is never there, however the line is spoilt" {
+    while IFS= read -r line; do
+        say "EHLO me\r\n$line\r\nNOOP\r\n"
+        say "$line\r\n"
+        say "EHLO me\r\n$line"
+    done <<'END'
+AUTH PLAIN hunter2x
+AUTH PLAIN hunter2
+auth plain  hunter2x hunter2x
+AUTH LOGIN hunter2
+AUTH hunter2
+AUTH CRAM-MD5 hunter2
+AUTHhunter2
+  AUTH PLAIN hunter2
+\t AUTH PLAIN hunter2
+AUTH\tPLAIN hunter2
+qAUTH PLAIN hunter2
+AUTHH PLAIN hunter2
+q\x7FAUTH PLAIN hunter2
+\x1B[AAUTH PLAIN hunter2
+\xFF\xF4\xFF\xFD\x06AUTH PLAIN hunter2
+\xC3\xA9AUTH PLAIN hunter2
+\x00AUTH PLAIN hunter2
+AUTH\x00PLAIN hunter2
+AUTH PLAIN \x00hunter2
+AUTH PLAIN hunter2\x1B[D
+NOOP\rAUTH PLAIN hunter2
+AUTH PLAIN hunter2\rhunter2
+AUTH PLAIN hunter2\nAUTH PLAIN hunter2
+END
+    hidden
+    grep -q ' C: (not shown)$' log
+    run -1 grep -E 'refused.*after: ([^A]|A[^]]*[^]A-Z])' log
+}
+
+@test "log: a password in the lines after AUTH is never there" {
+    while IFS= read -r lines; do
+        printf '%b' "EHLO me\r\n$lines" | talk -v -a >replies
+    done <<'END'
+AUTH PLAIN\r\nhunter2x\r\n
+AUTH PLAIN\r\nhunter2\r\n
+AUTH PLAIN\r\n  NOOP hunter2\r\n
+AUTH PLAIN\r\nhunter2
+AUTH PLAIN\r\n\x00hunter2\r\n
+AUTH PLAIN\r\nhunter2\rhunter2\r\n
+AUTH PLAIN\r\nhunter2\nhunter2\r\n
+AUTH LOGIN\r\nhunter2x\r\nhunter2x\r\n
+AUTH LOGIN\r\nhunter2x\r\nhunter2\r\n
+AUTH LOGIN\r\nhunter2x\r\nhunter2
+AUTH LOGIN hunter2x\r\nGET hunter2\r\n
+AUTH LOGIN hunter2x\r\nhunter2\n
+END
+    hidden
+    [ "$(grep -c ' C: (not shown)$' log)" -eq 25 ]
+    run -1 grep 'after: [^A]' log
+}
+
+@test "log: a password in a line that is too long is never there" {
+    long=$(x 1100)
+    say "EHLO me\r\nAUTH PLAIN hunter2$long hunter2 $long hunter2\r\nNOOP\r\n"
+    say "EHLO me\r\nAUTH PLAIN$long hunter2\r\nNOOP\r\n"
+    say "EHLO me\r\nAUTH PLAIN $long$long$long hunter2"
+    printf '%b' "EHLO me\r\nAUTH PLAIN\r\nhunter2$long hunter2 $long hunter2\r\nNOOP\r\n" |
+        talk -v -a >replies
+    hidden
+    # It is one line, and the next is a command again.
+    [ "$(grep -c ' C: NOOP$' log)" -eq 5 ]
+}
+
+@test "log: a password is not there when time runs out, or smtpd stops, in the middle of AUTH" {
+    serve -a -v -t 1
+    dialogue <<'END'
+S: 220 ...
+C: EHLO me
+S*: 250 HELP
+C: AUTH LOGIN hunter2x
+S: 334 UGFzc3dvcmQ6
+X: hunter2
+S: 421 4.4.2 ...
+END
+    dialogue --to "$SMTPD" -i -a -v -m mail <<'END'
+S: 220 ...
+C: EHLO me
+S*: 250 HELP
+C: AUTH LOGIN
+S: 334 VXNlcm5hbWU6
+C: hunter2x
+S: 334 UGFzc3dvcmQ6
+X: hunter2
+$: kill -TERM $client
+S: 421 4.3.2 ...
+END
+    wait_until grep 'refused: 421 4.4.2' log
+    hidden
+}
+
+@test "log: an AUTH that was refused is there as AUTH alone, with client=" {
+    printf '%s\r\n' 'EHLO me' 'AUTH PLAIN hunter2' 'AUTH LOGIN' 'hunter2' | talk -a >replies
+    printf '%s\r\n' 'AUTH PLAIN hunter2' | talk >>replies
+    [ "$(grep -c 'refused: 50[12] 5\.5\.[12] .* client=unknown \[after: AUTH\]$' log)" -eq 3 ]
+}
+
+@test "log: what comes after an AUTH that was refused are commands, and there as such" {
+    printf '%s\r\n' 'EHLO me' 'AUTH CRAM-MD5' first 'AUTH LOGIN *' second 'AUTH PLAIN x' third |
+        talk -a >replies
+    printf '%s\r\n' 'EHLO me' 'AUTH LOGIN' fourth fifth | talk >>replies
+    for word in first second third fourth fifth; do
+        grep -q "refused: 500 5\.5\.1 .*\[after: $word\]$" log
+    done
+}
+
+@test "log: what was said before and after AUTH is there" {
+    gets "235 2.7.0 $kept 500 5.5.1" "AUTH PLAIN $plain" "${letter[@]}" AUTUMN
+    options=(-a -v)
+    gets '334 334 235 2.7.0 250 2.0.0' 'AUTH LOGIN' AAAA AAAA 'NOOP AUTH'
+    for said in 'after: AUTUMN]' ' C: EHLO me' ' C: NOOP AUTH' ' S: 334 VXNlcm5hbWU6' \
+        ' S: 235 2.7.0 '; do
+        grep -qF "$said" log
+    done
+}
+
+@test "-a: on an address that is not loopback, one line at the start says so" {
+    need unshare
+    user=--map-root-user
+    [ "$(id -u)" -ne 0 ] || user=
+    # A network of its own, which nobody reaches.
+    # shellcheck disable=SC2086
+    unshare -n $user true 2>/dev/null || skip "may have no network of its own here"
+    # shellcheck disable=SC2086
+    start unshare -n $user "$SMTPD" -p 0 -m mail -a -l 0.0.0.0
+    wait_until grep '^smtpd: -a: .*0\.0\.0\.0' log
+    end_server
+    [ "$(grep -c '^smtpd: ' log)" -eq 2 ]
+    # Without -a there is nothing to say.
+    # shellcheck disable=SC2086
+    start unshare -n $user "$SMTPD" -p 0 -m mail -l 0.0.0.0
+    end_server
+    [ "$(grep -c '^smtpd: ' log)" -eq 1 ]
+}
+
+@test "-a: on loopback addresses nothing is said but the ready lines" {
+    serve -a -l 127.0.0.1 -l 127.0.0.2
+    dialogue <<'END'
+S: 220 ...
+C: QUIT
+S: 221 ...
+END
+    [ "$(grep -c '^smtpd: ' log)" -eq 2 ]
+    [ "$(grep -c '^smtpd: listening on ' log)" -eq 2 ]
+}
