@@ -94,53 +94,132 @@ received_from() {
     done
 }
 
+# In the log the client of the last session must be this, in all its lines.
+client_is() { # LITERAL
+    local line clients=()
+    while read -r line; do
+        case $line in *' client='*) line=${line##*client=} clients+=("${line%% *}") ;; esac
+    done <log
+    : >log
+    echo "wanted client=$1, got ${clients[*]}"
+    [ "${clients[*]}" = "$1 $1 $1 $1" ] # start, kept, refused, end
+}
+
 @test "-i: where there is no socket, TCPREMOTEIP is the client's address" {
     while read -r address literal; do
         rm -rf mail
         TCPREMOTEIP=$address over pipes log >out
         only_replies out
-        received_from "$literal"
+        received_from "($literal)"
+        client_is "$literal"
         TCPREMOTEIP=$address over unix log >out
-        [[ $(field Received "$(message bob 2)") == *"from me ${literal:+$literal }by"* ]]
+        [[ $(field Received "$(message bob 2)") == *"from me ($literal) by"* ]]
+        client_is "$literal"
     done <<'END'
-192.0.2.7 ([192.0.2.7])
-2001:DB8:0::7 ([IPv6:2001:db8::7])
-::ffff:192.0.2.7 ([192.0.2.7])
+192.0.2.7 [192.0.2.7]
+2001:DB8:0::7 [IPv6:2001:db8::7]
+::ffff:192.0.2.7 [192.0.2.7]
 END
 }
 
-@test "-i: a TCPREMOTEIP which is no address is no address" {
-    for address in '' unknown 192.0.2 192.0.2.256 '192.0.2.7) evil' 192.0.2.7.8 \
-        $'192.0.2.7\nX: y' 'fe80::1%eth0' '[192.0.2.7]'; do
+@test "-i: on a socket from loopback, as stunnel's or a proxy's, likewise" {
+    TCPREMOTEIP=192.0.2.7 over ipv4 log >out
+    only_replies out
+    received_from '([192.0.2.7])'
+    client_is '[192.0.2.7]'
+    has_ipv6
+    rm -rf mail
+    TCPREMOTEIP=192.0.2.7 over ipv6 log >out
+    received_from '([192.0.2.7])'
+    client_is '[192.0.2.7]'
+}
+
+@test "-i: however an IPv6 address is spelled, it is the same client" {
+    while read -r address literal; do
+        rm -rf mail
+        TCPREMOTEIP=$address talk <"$letter" >out
+        received_from "($literal)"
+        client_is "$literal"
+    done <<'END'
+2001:0db8:0000:0000:0000:0000:0000:0007 [IPv6:2001:db8::7]
+2001:DB8::0.0.0.7 [IPv6:2001:db8::7]
+::FFFF:C000:207 [192.0.2.7]
+0:0:0:0:0:0:0:1 [IPv6:::1]
+END
+}
+
+@test "-i: a TCPREMOTEIP that can't be read is a stranger's, without an address" {
+    for address in '' ' ' unknown 192.0.2 192.0.2.256 '192.0.2.7) evil' 192.0.2.7.8 127.1 \
+        $'192.0.2.7\nX: y' 'fe80::1%eth0' '[192.0.2.7]' localhost ' 127.0.0.1'; do
         rm -rf mail
         TCPREMOTEIP=$address talk <"$letter" >out
         only_replies out
         received_from ''
+        client_is unknown
+    done
+    for kind in unix ipv4; do
+        rm -rf mail
+        TCPREMOTEIP='' over "$kind" log >out
+        only_replies out
+        received_from ''
+        client_is unknown
     done
 }
 
-@test "-i: on a socket, TCPREMOTEIP counts for nothing" {
-    TCPREMOTEIP=192.0.2.7 over ipv4 log >out
-    received_from '([127.0.0.1])'
+@test "-i: on a socket from elsewhere, TCPREMOTEIP counts for nothing" {
+    need unshare ip socat
+    user=--map-root-user
+    [ "$(id -u)" -ne 0 ] || user=
+    # A network of its own, with an address in it that is not loopback.
+    cat >elsewhere <<END
+#!/bin/sh
+ip link set lo up && ip address add 192.0.2.1/32 dev lo || exit
+socat TCP-LISTEN:2525,bind=192.0.2.1 "EXEC:'$SMTPD' -i -m mail -n mail.example.com,nofork" 2>log &
+socat -t 10 - TCP:192.0.2.1:2525,retry=100,interval=0.1
+END
+    chmod +x elsewhere
+    # shellcheck disable=SC2086
+    unshare -n $user ip link set lo up 2>/dev/null || skip "may have no network of its own here"
+    for address in 127.0.0.1 192.0.2.7 ''; do
+        rm -rf mail
+        # shellcheck disable=SC2086
+        TCPREMOTEIP=$address unshare -n $user ./elsewhere <"$letter" >out
+        only_replies out
+        received_from '([192.0.2.1])'
+        client_is '[192.0.2.1]'
+    done
+    tr -d '\r' <"$letter" >lf
+    # shellcheck disable=SC2086
+    TCPREMOTEIP=127.0.0.1 unshare -n $user ./elsewhere <lf >out
+    [[ $(tail -n 1 out) == "500 5.5.2 "* ]]
 }
 
 @test "RFC 5321 2.3.8: -i: LF ends lines for a pipe or a loopback client, and no other" {
     tr -d '\r' <"$letter" >lf
     by_hand() { INPUT=lf over "$1" log >out; }
+    stranger() {
+        [ "$(grep -c . out)" -eq 2 ]
+        [[ $(tail -n 1 out) == "500 5.5.2 "* ]]
+    }
     for kind in pipes unix ipv4; do
         by_hand "$kind"
         only_replies out
+        TCPREMOTEIP=127.0.0.1 by_hand "$kind"
+        only_replies out
+        TCPREMOTEIP=192.0.2.7 by_hand "$kind"
+        stranger
+        TCPREMOTEIP='' by_hand "$kind"
+        stranger
     done
-    for address in 127.0.0.1 127.8.9.10 ::1 ::ffff:127.0.0.1; do
-        TCPREMOTEIP=$address by_hand pipes
+    for address in 127.8.9.10 ::1 0:0::0:1 ::ffff:127.0.0.1 ::ffff:7f00:1; do
+        TCPREMOTEIP=$address talk <lf >out
         only_replies out
     done
-    for address in 192.0.2.7 2001:db8::7 ::ffff:192.0.2.7 10.127.0.0; do
-        TCPREMOTEIP=$address by_hand pipes
-        [ "$(grep -c . out)" -eq 2 ]
-        [[ $(tail -n 1 out) == "500 5.5.2 "* ]]
+    for address in 2001:db8::7 ::ffff:192.0.2.7 10.127.0.0 unknown 127.1 localhost; do
+        TCPREMOTEIP=$address talk <lf >out
+        stranger
     done
-    [ "$(mail_count bob)" -eq 7 ]
+    [ "$(mail_count bob)" -eq 11 ]
 }
 
 @test "-i: with standard error on the client's socket, no log line goes to the client" {
@@ -259,7 +338,7 @@ END
     done
 }
 
-@test "RFC 5321 3.8: -i: SIGTERM inside DATA lets the message be finished" {
+@test "RFC 5321 3.8: -i: SIGTERM inside DATA gets 421 at once, and nothing is kept" {
     dialogue --to "$SMTPD" -i -m mail -n mail.example.com <<'END'
 S: 220 ...
 C: HELO me
@@ -272,12 +351,9 @@ C: DATA
 S: 354 ...
 C: one
 $: kill -TERM $client
-C: two
-C: .
-S: 250 2.0.0 ...
 S: 421 4.3.2 ...
 END
-    [ "$(tail -n 2 "$(message bob)")" = $'one\ntwo' ]
+    [ -z "$(find mail -type f)" ]
 }
 
 @test "-i: the end of input, in any state, ends the session, and exit is 0" {
