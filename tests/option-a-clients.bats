@@ -182,16 +182,14 @@ END
     logged_in 1
 }
 
-# STARTTLS, by stunnel before smtpd -i, as README has it. It names the port that
-# the kernel chose in its log.
-serve_tls() {
+# STARTTLS, by stunnel before smtpd -i, on a port that the kernel chooses.
+serve_tls() { # [ADDRESS]
     need stunnel openssl
-    : >log
     openssl req -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost \
         -keyout mail.key -out mail.crt 2>openssl.log
     cat >smtpd.sh <<END
 #!/bin/sh
-TCPREMOTEIP=\$REMOTE_HOST exec '$SMTPD' -i -a -v -m '$PWD/mail' -n mail.example.com
+TCPREMOTEIP=\$REMOTE_HOST exec '$SMTPD' -i -a -v -m mail -n mail.example.com
 END
     chmod +x smtpd.sh
     cat >stunnel.conf <<END
@@ -201,12 +199,11 @@ debug = info
 [submission]
 protocol = smtp
 accept = ${1-127.0.0.1}:0
-key = $PWD/mail.key
-cert = $PWD/mail.crt
-exec = $PWD/smtpd.sh
-execArgs = smtpd
+cert = mail.crt
+key = mail.key
+exec = ./smtpd.sh
 END
-    stunnel stunnel.conf </dev/null >>log 2>&1 3>&- 4>&- &
+    stunnel stunnel.conf </dev/null >log 2>&1 3>&- 4>&- &
     # shellcheck disable=SC2034
     SERVERS=" $!"
     wait_until grep -q ' bound to .*:[1-9]' log

@@ -209,7 +209,7 @@ END
     gets '555 5.5.4' 'MAIL FROM:<> AUTH=<>'
 }
 
-@test "RFC 3848: Received: says ESMTPA after AUTH, ESMTP without" {
+@test "RFC 5321 4.4: Received: says ESMTPA after AUTH (RFC 3848), ESMTP without" {
     gets "235 2.7.0 $kept" "AUTH PLAIN $plain" "${letter[@]}"
     with ESMTPA
     gets "$kept" "${letter[@]}"
@@ -224,7 +224,7 @@ END
     with UTF8SMTP 2
 }
 
-@test "RFC 3848: after AUTH, HELO's mail is SMTP's, and EHLO's again ESMTPA's" {
+@test "RFC 5321 4.4: after AUTH, HELO's mail is SMTP's, and EHLO's again ESMTPA's" {
     gets "235 2.7.0 250 $kept 250 $kept" "AUTH PLAIN $plain" 'HELO me' "${letter[@]}" \
         'EHLO me' "${letter[@]}"
     with SMTP
