@@ -6,12 +6,16 @@
  *
  *   - the replies and the stored messages are the same, however it is cut
  *   - each reply line has a code, is ASCII, and is at most 512 octets long
- *   - each command gets one reply, DATA two
+ *   - each command gets one reply, and a 334 or 354 before it asks for more
+ *   - after the replies that close the session nothing more is said
  *   - no path that is opened, made, moved or linked leaves the mail directory
  *   - what is stored is what a ten-line reference makes of the mail data
+ *   - -x's command is run as the contract says, and its exit status is obeyed
+ *   - "hunter2", the password, is not in the log where it was said at AUTH
  *
- * The first octet of the input is not the client's: it tells how to cut, and
- * whether the session begins in DATA, where the reference can follow it.
+ * The first octet of the input is not the client's: its bits set options, tell
+ * how to cut, how -x's command ends, and whether the session begins in DATA,
+ * where the reference can follow it.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -22,6 +26,7 @@
 #include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pwd.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -33,10 +38,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/select.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <syslog.h>
@@ -50,12 +53,13 @@ struct run {
     const uint8_t *input;
     size_t size, at;
     unsigned cut;                       /* 0: in one piece */
-    size_t out_length, mail_length;
-    char out[ROOM], mail[ROOM];
+    size_t out_length, mail_length, log_length;
+    char out[ROOM], mail[ROOM], log[ROOM];
 };
 
 static struct run runs[2], *run;
-static jmp_buf over;
+static jmp_buf over, forked;
+static int hook_status;                 /* what -x's command exits with */
 
 static void check(int holds, const char *what)
 {
@@ -97,6 +101,15 @@ static ssize_t fake_write(int fd, const void *from, size_t length)
         check(run->mail_length + length < ROOM, "too much mail");
         memcpy(run->mail + run->mail_length, from, length);
         run->mail_length += length;
+    } else {
+        check(fd == STDERR_FILENO, "written elsewhere");
+        check(run->log_length + length < ROOM, "too much log");
+        memcpy(run->log + run->log_length, from, length);
+        run->log_length += length;
+        check(((const char *)from)[length - 1] == '\n', "half a line of the log");
+        for (size_t i = 0; i < length - 1; i++)
+            check(((const char *)from)[i] >= ' ' && ((const char *)from)[i] < 127,
+                  "the log is not ASCII");
     }
     return (ssize_t)length;
 }
@@ -120,6 +133,29 @@ static int fake_stat(const char *path, struct stat *st)
     check_path(path);
     st->st_mode = S_IFDIR;
     return 0;
+}
+
+/* What becomes of the child that is to run -x's command: it comes to this, and
+ * then run_hook() goes on as the parent. */
+static int fake_exec(const char *path, char *const *argv)
+{
+    check(strcmp(path, "/bin/sh") == 0 && strcmp(argv[0], "sh") == 0 &&
+          strcmp(argv[1], "-c") == 0 && strcmp(argv[2], "cat >/dev/null") == 0 &&
+          strcmp(argv[3], "smtpd") == 0 && argv[4] != NULL, "the hook's command");
+    for (int i = 4; argv[i] != NULL; i++) {
+        check(i < 4 + 100, "the hook's recipients");
+        for (int j = 4; j < i; j++)
+            check(strcmp(argv[i], argv[j]) != 0, "one path, twice for the hook");
+    }
+    check(getenv("SENDER") && getenv("HELO") && getenv("MESSAGE") &&
+          getenv("SESSION") && !getenv("TCPREMOTEIP"), "the hook's environment");
+    longjmp(forked, 1);
+}
+
+static pid_t fake_wait(int *status)
+{
+    *status = hook_status << 8;         /* as wait() has it */
+    return 4711;
 }
 
 static int fake_clock(clockid_t id, struct timespec *t)
@@ -150,15 +186,23 @@ static __attribute__((noreturn)) void fake_exit(int status)
 #define clock_gettime fake_clock
 #define getpid() 42
 #define time(p) ((time_t)1000000)
-#define sigpending(set) (sigemptyset(set))
-#define pselect(n, r, w, e, t, m) ((void)(t), 1)
+#define alarm(seconds) ((void)(seconds), 0u)
 #define shutdown(fd, how) (-1)
+#define fork() (setjmp(forked) == 0 ? 0 : 4711)
+#define waitpid(pid, status, how) ((void)(pid), fake_wait(status))
+#define setpgid(pid, group) ((void)(pid), 0)
+#define kill(pid, signal) ((void)(pid), 0)
+#define dup2(from, to) ((void)(from), (to))
+#define sigaction(number, new, old) ((void)(new), 0)
+#define execv fake_exec
 #define _exit fake_exit
+/* setjmp() in fork(): clang keeps a variable that does not change after it. */
 #include "../../smtpd.c"
 #undef main
 #undef read
 #undef write
 #undef _exit
+#undef sigaction
 
 static int final_replies(const char *text, size_t length)
 {
@@ -174,7 +218,7 @@ static int final_replies(const char *text, size_t length)
         check(text[start + 3] == ' ' || text[start + 3] == '-', "no separator");
         for (size_t j = start; j < i - 1; j++)
             check(text[j] >= ' ' && text[j] < 127, "a reply is not ASCII");
-        count += text[start + 3] == ' ';
+        count += text[start + 3] == ' ' && text[start] != '3';
         start = i + 1;
     }
     check(length == 0 || text[length - 1] == '\n', "half a reply");
@@ -207,16 +251,63 @@ static long reference(const uint8_t *p, size_t n, bool lf, char *to)
     return -2;                          /* the end has not come */
 }
 
+/* After these the session is over. */
+static void check_last_words(void)
+{
+    static const char *const last[] = {
+        "\n221 ", "\n421 ", "\n500 5.5.2 A bare LF", "\n502 5.5.1 This is SMTP",
+    };
+
+    for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
+        const char *line = strstr(run->out, last[i]);
+
+        check(line == NULL || strchr(line + 1, '\n')[1] == '\0', "no last words");
+    }
+}
+
+/* A password was said between these two places of the input, if the first line
+ * there is AUTH, or would be but for what stands before it in its first word.
+ * Then what was logged meanwhile, from this place on, does not have it. */
+static void check_secret(size_t from, size_t to, size_t logged)
+{
+    const char *p = (const char *)run->input + from, *end = p + (to - from);
+
+    run->log[run->log_length] = '\0';
+    if (strstr(run->log + logged, "hunter2") == NULL)
+        return;
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    if (end - p > 1000)         /* a line so long is not shown to its end */
+        end = p + 1000;
+    for (; end - p >= 4 && *p != ' ' && *p != '\n'; p++)
+        check(strncasecmp(p, "AUTH", 4) != 0, "a password is in the log");
+}
+
+/* How much of the input has been used: the rest is still in the buffer. */
+static size_t used(const struct session *s)
+{
+    return run->at - (s->in_end - s->in_start);
+}
+
 /* The session, as serve() has it.  In DATA mode the commands before it have
  * been said, and the header section is over. */
 static void play(struct session *s, bool data, bool lf)
 {
-    memset(s, 0, offsetof(struct session, in));
-    forget_transaction(s);
+    static size_t from, logged;         /* what longjmp() must not change */
+
+    memset(s, 0, sizeof *s);
+    s->client = ip_from("");
+    s->on_this_host = lf;
     s->message.fd = -1;
-    run->at = run->out_length = run->mail_length = 0;
-    if (setjmp(over) != 0)
+    run->at = run->out_length = run->mail_length = run->log_length = 0;
+    from = data ? run->size : 0;        /* mail data are no secret */
+    logged = 0;
+    if (setjmp(over) != 0) {
+        run->out[run->out_length] = '\0';
+        check_secret(from, run->size, logged);
+        check_last_words();
         return;
+    }
     if (data) {
         s->line_ending = lf ? LF : CRLF;
         strcpy(s->client_name, "fuzz");
@@ -224,7 +315,7 @@ static void play(struct session *s, bool data, bool lf)
         s->transaction.open = true;
         s->transaction.recipients = 1;
         strcpy(s->transaction.forward_path[0].path, "bob@example.com");
-        strcpy(s->transaction.forward_path[0].mailbox, "bob");
+        strcpy(s->transaction.forward_path[0].maildir, "bob");
         s->extended = true;
         const char *refusal = cmd_data(s, "");
         if (refusal != NULL)
@@ -233,17 +324,29 @@ static void play(struct session *s, bool data, bool lf)
         return;
     }
     reply(s, "220 %s ESMTP", options.name);
-    flush(s);
+    refuse_tls(s);
     for (;;) {
-        size_t from = run->out_length;
-        int replies;
+        size_t said = run->out_length;
 
+        from = used(s);
+        logged = run->log_length;
         one_command(s);
         flush(s);
-        replies = final_replies(run->out + from, run->out_length - from);
-        check(replies == 1 + (strncmp(run->out + from, "354", 3) == 0),
+        check(final_replies(run->out + said, run->out_length - said) == 1,
               "not one reply a command");
+        check_secret(from, used(s), logged);
     }
+}
+
+/* What the client hears of a message that was whole, by what -x's command
+ * exits with. */
+static const char *verdict(void)
+{
+    if (options.hook == NULL || hook_status == 0)
+        return "250 2.0.0 Message kept";
+    if (hook_status == 99)
+        return "250 2.0.0 Message taken";
+    return hook_status == 77 ? "550 5.7.1" : "451 4.3.0";
 }
 
 static void check_data(const struct run *r, const uint8_t *p, size_t n, bool lf)
@@ -253,15 +356,16 @@ static void check_data(const struct run *r, const uint8_t *p, size_t n, bool lf)
     const char *body = r->mail;
 
     if (length == -2) {
-        check(strstr(r->out, "250 2.0.0 Message") == NULL, "kept half a message");
+        check(strstr(r->out, "250 2.0.0") == NULL, "kept half a message");
         return;
     }
     if (length == -1) {
         check(strstr(r->out, "554 5.6.0") != NULL, "a foul message was kept");
         return;
     }
-    if (strstr(r->out, "250 2.0.0 Message") == NULL)
+    if (strstr(r->out, "554 5.4.6") != NULL)
         return;                         /* too many Received: fields */
+    check(strstr(r->out, verdict()) != NULL, "not the verdict of -x's command");
     for (int lines = 0; lines < 5; body++)      /* past our own fields */
         lines += *body == '\n';
     want[length] = '\0';
@@ -285,12 +389,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         options.name = "mail.example.com";
         options.domains[options.domain_count++] = "example.com";
         options.domains[options.domain_count++] = "*";
-        sigemptyset(&blocked_in_sleep);
     }
     data = input[0] & 1;
     lf = input[0] & 2;
     options.strict = input[0] & 4;
     options.verbose = input[0] & 8;
+    options.auth = input[0] & 16;
+    options.hook = input[0] & 32 ? "cat >/dev/null" : NULL;
+    hook_status = (const int[]){ 0, 99, 77, 75 }[input[0] >> 6];
     for (int i = 0; i < 2; i++) {
         run = &runs[i];
         run->input = input + 1;
