@@ -259,6 +259,7 @@ END
     need swaks
     serve_tls
     run ! bounded swaks --server "127.0.0.1:$PORT" --from a@example.org --to bob@localhost
+    [[ $output == *'220 mail.example.com stunnel for ESMTP '* ]]
     [ "$(mail_count bob)" -eq 0 ]
     run -1 grep ' C: MAIL' log
 }

@@ -138,6 +138,7 @@ END
     while read -r address literal; do
         rm -rf mail
         TCPREMOTEIP=$address talk <"$letter" >out
+        only_replies out
         received_from "($literal)"
         client_is "$literal"
     done <<'END'

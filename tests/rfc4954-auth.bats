@@ -235,6 +235,7 @@ END
 say() { # TEXT [OPTIONS]
     printf '%b' "$1" | talk -v -a "${@:2}" >replies
     printf '%b' "$1" | talk -v "${@:2}" >>replies
+    [ -s replies ]
 }
 
 # What stands for the password in all that follows, "hunter2", is not in the log.
@@ -281,6 +282,7 @@ END
 @test "log: a password in the lines after AUTH is never there" {
     while IFS= read -r lines; do
         printf '%b' "EHLO me\r\n$lines" | talk -v -a >replies
+        grep -q '^334 ' replies
     done <<'END'
 AUTH PLAIN\r\nhunter2x\r\n
 AUTH PLAIN\r\nhunter2\r\n
@@ -309,6 +311,7 @@ END
         talk -v -a >replies
     hidden
     # It is one line, and the next is a command again.
+    [[ $(tail -n 2 replies) == '500 5.5.2 '*$'\n250 2.0.0 '* ]]
     [ "$(grep -c ' C: NOOP$' log)" -eq 5 ]
 }
 
@@ -342,6 +345,7 @@ END
 @test "log: an AUTH that was refused is there as AUTH alone, with client=" {
     printf '%s\r\n' 'EHLO me' 'AUTH PLAIN hunter2' 'AUTH LOGIN' 'hunter2' | talk -a >replies
     printf '%s\r\n' 'AUTH PLAIN hunter2' | talk >>replies
+    [ "$(grep -c '^50[12] ' replies)" -eq 3 ]
     [ "$(grep -c 'refused: 50[12] 5\.5\.[12] .* client=unknown \[after: AUTH\]$' log)" -eq 3 ]
 }
 
@@ -349,6 +353,7 @@ END
     printf '%s\r\n' 'EHLO me' 'AUTH CRAM-MD5' first 'AUTH LOGIN *' second 'AUTH PLAIN x' third |
         talk -a >replies
     printf '%s\r\n' 'EHLO me' 'AUTH LOGIN' fourth fifth | talk >>replies
+    [ "$(grep -c '^500 5\.5\.1 ' replies)" -eq 5 ]
     for word in first second third fourth fifth; do
         grep -q "refused: 500 5\.5\.1 .*\[after: $word\]$" log
     done
