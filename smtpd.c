@@ -53,7 +53,8 @@
  *     12. Options and main
  *
  * For one evening, read parts 2 to 6: the protocol.  Parts 7 to 12 are how it
- * is done well; come back for them.  Part 3 tells what 4 to 6 need of them.
+ * is done well; come back for them.  Part 3 lists the functions of 6 to 10 that
+ * come before their turn.  Options such as -x are explained in usage[], part 12.
  *
  * Each rule of the RFC is cited where we obey it, in this form: RFC 5321 4.1.4.
  * The error replies and the names of the tests have it too, so
@@ -70,12 +71,13 @@
  * Words of the RFCs, the documents that define the Internet's protocols:
  *
  *   octet          a byte
- *   CRLF           the octets 13 and 10, SMTP's end of a line
+ *   CRLF           CR and LF, octets 13 and 10; one without the other is bare
  *   mailbox        local-part@domain; its mail lies in a Maildir, a directory
  *   path           a mailbox in < >: the sender's is the reverse-path, a
  *                  recipient's is a forward-path
  *   literal        an IP address in [ ], in place of a domain
  *   transaction    MAIL, RCPT once or more, DATA: one message
+ *   bounce         a message that tells a sender what could not be delivered
  *
  * C that may be new: strcspn(p, " ") counts the octets before the first space,
  * strspn(p, " ") the spaces that p begins with.  "%.*s" prints the first n
@@ -83,8 +85,8 @@
  */
 
 /* This is C99 and POSIX.1-2008, but for chroot(), initgroups() and sysexits.h,
- * which every Unix has.  glibc and musl show all of it under this name, the
- * BSDs and macOS without it.  initgroups() of macOS takes an int. */
+ * which every Unix has.  glibc and musl declare them if _DEFAULT_SOURCE is
+ * defined; the BSDs and macOS always do.  macOS's initgroups() takes an int. */
 #define _DEFAULT_SOURCE
 #ifdef __APPLE__
 #define initgroups(user, group) initgroups(user, (int)(group))
@@ -140,9 +142,9 @@ enum {
      * we can avoid them.  Most file systems limit a file's name to this. */
     MAX_MAILDIR_NAME = 255,
     /* RFC 5321 7.8 lets a server defend itself against attacks. */
-    MAX_BLUNDERS = 20,          /* since a message was kept: note_refusal() */
+    MAX_BLUNDERS = 20,          /* in a row, without a message kept */
     MAX_REFUSALS = 1000,        /* of any kind, in one session */
-    MIN_RATE = 500,             /* octets a second that mail data arrives at */
+    MIN_RATE = 500,             /* octets a second: the slowest mail data */
     LINGER_SECONDS = 2,         /* to let the last reply reach the client */
     STOP_SECONDS = 4,           /* for all sessions to end, at the end */
     MAX_SESSIONS = 10000,       /* the most that -c and -k can be set to */
@@ -151,8 +153,8 @@ enum {
     MAX_REPLIES = 8192,         /* octets of replies held before a flush */
     MAX_LOG_TEXT = 1600,        /* octets of one event, unescaped */
     MAX_LOG_LINE = 1280,        /* octets of one line of the log, escaped */
-    LOG_SECONDS = 1,            /* to wait until a line of the log is taken */
-    LOG_SILENCE = 10,           /* seconds without a log, if it is not */
+    LOG_SECONDS = 1,            /* that writing a line of the log may take */
+    LOG_SILENCE = 10,           /* seconds of no log after one took longer */
     MAX_SHOWN = 50              /* lines of one message that -v shows */
 };
 
@@ -169,11 +171,11 @@ enum {
 struct recipient {
     char path[MAX_PATH + 1];                /* Bob@example.com */
     char maildir[MAX_MAILDIR_NAME + 1];     /* bob */
-    size_t copy;                /* the first recipient with this Maildir */
+    size_t copy;                /* index of the first one with this Maildir */
 };
 
 /* RFC 5321 4.1.1: the reverse-path buffer and the forward-path buffer.  MAIL
- * starts a transaction, RCPT adds to it; DATA, RSET, EHLO and HELO clear it. */
+ * starts a transaction, RCPT adds to it.  RSET, EHLO and DATA's end clear it. */
 struct transaction {
     bool open;                              /* a MAIL has been accepted */
     bool utf8;                              /* it had SMTPUTF8: RFC 6531 3.4 */
@@ -182,7 +184,7 @@ struct transaction {
     struct recipient forward_path[MAX_RECIPIENTS];
 };
 
-/* The message that is arriving.  Its file is in the first recipient's tmp. */
+/* The message that is arriving.  Its file is in a Maildir's tmp: see part 8. */
 struct message {
     char id[64];                /* in 250, log, Received: and file name */
     time_t time;                /* when DATA was said */
@@ -194,7 +196,7 @@ struct message {
     bool in_header;             /* its header section has not ended yet */
     bool in_return_path;        /* in a Return-Path: field, left out */
     bool foul;                  /* a bare CR, a bare LF or a NUL was seen */
-    bool taken;                 /* -x's command has it: it is not kept here */
+    bool taken;                 /* the command of -x has it: not kept here */
     int shown;                  /* lines that -v has shown */
     long long unseen;           /* octets that came after them */
 };
@@ -255,9 +257,8 @@ static struct {
     int timeout;                            /* -t, in seconds */
     const char *hook;                       /* -x */
     bool strict, auth, inetd, verbose;      /* -s, -a, -i, -v */
-    bool to_syslog;                         /* standard error is the client */
-    char log_name[80];                      /* what a line of the log begins
-                                               with; serve() adds the session */
+    bool to_syslog;                         /* the log goes to syslog */
+    char log_name[80];                      /* each line of the log has it */
 } options = {
     .port = 2525, .mail_dir = "mail", .max_message = 26214400,
     .max_sessions = 256, .max_per_client = 128, .timeout = TIMEOUT,
@@ -341,7 +342,7 @@ static const char *const not_offered[] = {
 /* The later functions that parts 4 to 6 call.  Part 6: */
 static const char *receive_message(struct session *s);  /* to the dot */
 
-/* Part 7 takes a path apart.  A mailbox's domain is NULL where it has none. */
+/* Part 7 takes a path apart. */
 struct path {
     const char *text;           /* where it begins, with its < */
     const char *mailbox;        /* where the mailbox in it begins */
@@ -350,7 +351,7 @@ struct path {
 static struct path parse_reverse_path(const char *p);
 static struct path parse_forward_path(const char *p);
 static const char *parse_local_part(const char *p);     /* to its end */
-static const char *find_domain(const char *mailbox);
+static const char *find_domain(const char *mailbox);    /* or NULL */
 static const char *check_8bit(const struct path *path, bool utf8);
 static const char *take_parameters(const char *p, bool *utf8);  /* of MAIL */
 
@@ -372,7 +373,7 @@ static const char *read_line(struct session *s, bool secret);   /* to s->line */
 static void refuse_tls(struct session *s);      /* if the client speaks it */
 static void fill(struct session *s);            /* wait for more input */
 static void end_session(struct session *s);     /* it does not return */
-static double now(void);                        /* seconds on a clock */
+static double now(void);                        /* seconds, to be compared */
 static void wake_at(double deadline);           /* call it before a wait */
 
 /* Part 10 is the log. */
@@ -384,7 +385,7 @@ static void log_dialogue(const char *who, const char *octets, size_t length);
  *
  * Greet, then read a line, obey it and answer it, until QUIT.  A session has a
  * process of its own, which ends with it.  The way here is main > run_server >
- * accept_one > fork_for > become_session > serve > one_command > obey.
+ * wait_for_clients > accept_one > fork_for > become_session > serve.
  * --------------------------------------------------------------------- */
 
 /* The state is computed from the buffers, not stored, so it can't be wrong. */
@@ -406,7 +407,7 @@ static void forget_transaction(struct session *s)
     s->transaction.recipients = 0;
 }
 
-/* What follows the first word of a line, and the spaces after it. */
+/* Skip the first word of a line and the spaces after it. */
 static const char *after_word(const char *line)
 {
     line += strcspn(line, " ");
@@ -421,7 +422,7 @@ static bool same_word(const char *a, const char *b)
     return strcspn(b, " ") == length && strncasecmp(a, b, length) == 0;
 }
 
-/* Is the first word of line one of these? */
+/* Is the first word of line one of these words? */
 static bool is_among(const char *line, const char *const *words)
 {
     while (*words != NULL && !same_word(line, *words))
@@ -452,23 +453,23 @@ static const char *out_of_order(enum state state, const struct command *c)
     return "503 5.5.1 Finish your message, or send RSET (RFC 5321 4.1.4)";
 }
 
-/* Does the argument fit the table's form?  Returns it without FROM: or TO:, or
- * NULL.  RFC 5321 4.1.1: RSET, DATA and QUIT take no argument. */
+/* Does the argument have the form that the table shows?  Returns it without
+ * FROM: or TO:, or NULL.  RFC 5321 4.1.1: RSET, DATA and QUIT take none. */
 static const char *fit_argument(const char *form, const char *arg)
 {
     const char *colon = strchr(form, ':');
-    size_t keyword = colon != NULL ? (size_t)(colon + 1 - form) : 0;
+    size_t prefix = colon != NULL ? (size_t)(colon + 1 - form) : 0;
 
-    if (*form == '[')
+    if (*form == '[')                   /* it may be left out */
         return arg;
     if (*form == '\0')
         return *arg == '\0' ? arg : NULL;
-    if (*arg == '\0' || strncasecmp(arg, form, keyword) != 0)
+    if (*arg == '\0' || strncasecmp(arg, form, prefix) != 0)
         return NULL;
-    return arg + keyword;
+    return arg + prefix;
 }
 
-/* Commands are ASCII (RFC 5321 2.4), no controls among it (RFC 5321 4.1.2). */
+/* Commands are ASCII (RFC 5321 2.4) without controls (RFC 5321 4.1.2). */
 static bool is_printable(const char *p, size_t length, bool or_8bit)
 {
     for (const char *end = p + length; p < end; p++)
@@ -567,8 +568,8 @@ static void serve(const struct ip *client, bool on_this_host)
  *
  * One function for each row of the command table, in the table's order.
  * obey() has checked the order of commands, and whether there is an argument.
- * Replies begin with two codes, as in 250 2.1.0.  RFC 5321 4.2.1 explains the
- * first, and RFC 3463 the second, which says more.
+ * Most replies begin with two codes, as in 250 2.1.0.  RFC 5321 4.2.1 explains
+ * the first, and RFC 3463 the second, which says more.
  * --------------------------------------------------------------------- */
 
 /* What EHLO and HELO share.  Returns the refusal, or NULL.
@@ -581,7 +582,7 @@ static const char *greet(struct session *s, const char *arg, bool extended)
     size_t length = strcspn(arg, " ");
 
     if (length > 1 && arg[length - 1] == '.')
-        length--;               /* "box." is box, looked up from the root on */
+        length--;               /* "box." is the full form of box */
     if (length > MAX_DOMAIN || strcspn(arg, "()<>\"\\;") < length)
         return "501 5.5.4 Name your host, or its [address] (RFC 5321 4.1.1.1)";
     snprintf(s->client_name, sizeof s->client_name, "%.*s", (int)length, arg);
@@ -688,13 +689,12 @@ static const char try_later[] = "451 4.3.0 Error on our side: "
                                 "try again later (RFC 5321 4.2.3)";
 
 /* Put path into the forward-path buffer.  Returns NULL, or the refusal.
- *
- * A Maildir that is named twice gets one copy, and counts once.  But to -x's
- * command info@a.example and info@b.example may differ: it gets both. */
+ * A Maildir that is named twice counts once and gets one copy.  With -x the paths
+ * info@a.example and info@b.example count as two, and share one copy. */
 static const char *add_recipient(struct session *s, const struct path *path)
 {
     struct transaction *t = &s->transaction;
-    struct recipient r = { .copy = t->recipients };
+    struct recipient r = { .copy = t->recipients };     /* its own */
     const char *refusal;
 
     copy_mailbox(r.path, path);
@@ -708,7 +708,7 @@ static const char *add_recipient(struct session *s, const struct path *path)
             continue;
         if (options.hook == NULL || same_path(other->path, r.path))
             return NULL;
-        r.copy = other->copy;
+        r.copy = other->copy;           /* one recipient more, but no copy */
     }
     if (t->recipients == MAX_RECIPIENTS)
         return "452 4.5.3 Too many: send to the rest later (RFC 5321 4.5.3.1.10)";
@@ -818,8 +818,8 @@ static bool is_base64(const char *p, const char *end)
     return p + length == end && missing <= 2 && length % 4 == 0;
 }
 
-/* Take one answer of the client's to AUTH.  If it did not come with the command
- * we ask for it.  Returns NULL, or the refusal. */
+/* Take one of the client's answers to AUTH, which is in s->line.  If it did not
+ * come with the command we ask for it.  Returns NULL, or the refusal. */
 static const char *take_answer(struct session *s, const char *answer,
                                const char *question)
 {
@@ -871,30 +871,30 @@ static const char *cmd_auth(struct session *s, const char *arg)
  *
  * After the 354, lines are not commands but mail data, until a line holds only
  * a dot.  Here a server can make the most dangerous mistake in SMTP: it takes
- * something other than CRLF . CRLF for the end.  What follows is text to one
- * server then, and commands to the next.  So a sender can smuggle in a second
- * message under any name: after LF . LF its text says MAIL FROM:<your boss>.
+ * something other than CRLF . CRLF for the end.  Say that the server before us
+ * takes LF . LF for text, and we take it for the end.  Then we obey the text
+ * after it as commands.  If a sender writes MAIL FROM:<your boss> there, a
+ * second message is smuggled in, which the server before us never saw.
  *
  * So a line starts only after a whole line end, and a message with a stray CR,
  * LF or NUL is read to its true end, then refused.
  *
  * TCP delivers octets in groups of any size.  fill() puts them into in[], and
- * next_piece() takes one line at a time from there, or a piece of a long one.
- * Commands are read in the same way.
+ * next_piece() takes one line from there, as it does for commands.
  * --------------------------------------------------------------------- */
 
-/* A line of input, or, where it is long, a piece of one. */
+/* A line of input, or a piece of a long one. */
 struct piece {
     const char *text;           /* in the input buffer, without line end */
     size_t length;
     size_t taken;               /* octets used up: length, and the line end */
     bool starts_line, ends_line;
-    bool bare_lf;               /* behind it comes an LF that ends no line */
-    bool foul;                  /* so, or there is a bare CR or a NUL in it */
+    bool bare_lf;               /* an LF follows, without a CR */
+    bool foul;                  /* bare_lf, or a bare CR or a NUL in it */
 };
 
-/* Wait until the input holds an LF, or as much as a line may have: of commands
- * RFC 5321 4.5.3.1.4, of text RFC 5321 4.5.3.1.6.  So a short line is always
+/* Wait for an LF, or for as many octets as a line may have: a command
+ * (RFC 5321 4.5.3.1.4) or text (RFC 5321 4.5.3.1.6).  So a short line is always
  * seen whole.  Returns where the LF is, or NULL. */
 static const char *await_lf(struct session *s)
 {
@@ -908,21 +908,21 @@ static const char *await_lf(struct session *s)
     }
 }
 
-/* Take the next piece from the input; piece still holds the one before.  Only
- * CRLF ends a line (RFC 5321 2.3.8), so of these inputs we make:
+/* Take the next piece from the input.  *piece still holds the last one: its
+ * ends_line says whether this one starts a line.  Only CRLF ends a line
+ * (RFC 5321 2.3.8), so of these inputs we make:
  *
  *     abc CR LF           abc, which ends its line
  *     a CR b CR LF        a CR b, which ends its line and is foul
- *     abc LF              abc, which is foul, and does not end its line
- *     2,000 octets, CR    2,000 octets, which do not end their line.  The CR
- *                         stays in the buffer: an LF may follow it
+ *     abc LF              abc, which is foul; the LF is gone, but ends no line
+ *     2,000 octets, CR    2,000 octets; the CR stays in in[], for an LF may come
  *
  * Departure: RFC 5321 4.1.1.4 forbids accepting a bare LF, "even in the name
  * of improved robustness".  We accept it from someone who types into nc on
  * this host: if the first line of such a session ends with a bare LF, then LF
  * ends each of its lines, with or without a CR before it.  The author of a mail
- * can't bring that about: the first line is EHLO, the sending program's own.
- * Only a program on this host that lets a stranger's LF into it is fooled. */
+ * can't choose this, because the sending program writes the first line, EHLO.
+ * The risk left is a program on this host that puts a stranger's text there. */
 static void next_piece(struct session *s, struct piece *piece)
 {
     const char *lf = await_lf(s);
@@ -933,7 +933,7 @@ static void next_piece(struct session *s, struct piece *piece)
     if (cr)
         end--;
     if (lf != NULL && s->line_ending == NOT_SEEN)
-        s->line_ending = cr || !s->on_this_host ? CRLF : LF;
+        s->line_ending = (cr || !s->on_this_host) ? CRLF : LF;
     piece->text = text;
     piece->length = (size_t)(end - text);
     piece->taken = (size_t)((lf != NULL ? lf + 1 : end) - text);
@@ -978,7 +978,6 @@ static bool is_folded(const struct piece *piece)
 
 /* Follow the header section, which the first empty line, and nothing else,
  * ends (RFC 5322 2.1).
- *
  * A delivered message should have one Return-Path:, and others may be removed
  * (RFC 5321 4.4).  We put ours there, so they go, with their folded lines.
  * Received: fields are counted, to find a loop (RFC 5321 6.3). */
@@ -986,7 +985,7 @@ static void follow_header(struct message *m, const struct piece *piece)
 {
     if (!m->in_header || !piece->starts_line || is_folded(piece))
         return;
-    m->in_header = piece->length > 0 || !piece->ends_line;
+    m->in_header = piece->length > 0 || !piece->ends_line;  /* not empty */
     m->in_return_path = begins_with(piece, "Return-Path:");
     if (begins_with(piece, "Received:"))
         m->received++;
@@ -998,7 +997,7 @@ static void take_piece(struct session *s, const struct piece *piece)
     struct message *m = &s->message;
 
     if (m->size == 0 && is_folded(piece)) {
-        append(s, "\n", 1);             /* or it would go on with our field */
+        append(s, "\n", 1);             /* or it would continue our Received: */
         m->in_header = false;
     }
     follow_header(m, piece);
@@ -1016,20 +1015,20 @@ static void show_data(struct session *s, const struct piece *piece)
 {
     struct message *m = &s->message;
 
-    if (m->shown < MAX_SHOWN) {
+    if (options.verbose && m->shown == MAX_SHOWN) {
+        m->unseen += (long long)piece->taken;
+    } else if (options.verbose) {
         m->shown++;
         log_dialogue(piece->starts_line ? "C: " : "C: ... ", piece->text,
                      piece->length);
-    } else if (options.verbose) {
-        m->unseen += (long long)piece->taken;
     }
 }
 
 /* Read the mail data to its end and keep the message.  Returns NULL when it is
- * on disk in every Maildir.  If it returns a refusal, no Maildir has it. */
+ * on disk in every Maildir, or -x's command has it; otherwise the refusal. */
 static const char *receive_message(struct session *s)
 {
-    struct piece piece = { .ends_line = true };     /* as if one came before */
+    struct piece piece = { .ends_line = true };     /* as if a line had just ended */
     const char *refusal;
 
     begin_message(s);
@@ -1043,7 +1042,7 @@ static const char *receive_message(struct session *s)
         take_piece(s, &piece);
     }
     s->in_data = false;
-    s->deadline = 0;
+    s->deadline = 0;                    /* the next command has all its time */
     if (s->message.unseen > 0)
         log_line("C: ... and %lld octets more", s->message.unseen);
     refusal = keep_message(s);
@@ -1079,8 +1078,7 @@ static bool is_let_dig(char c)
 /* sub-domain = Let-dig [Ldh-str]
  * Ldh-str    = *( ALPHA / DIGIT / "-" ) Let-dig
  *
- * Departure: RFC 5321 4.1.2 permits no underscore.  We do, because names of
- * real hosts have it, and it does no harm.
+ * Departure: RFC 5321 4.1.2 permits no underscore.  Names of real hosts have it.
  *
  * Departure: RFC 6531 3.3 permits a name in another script only if it can be
  * registered.  We do not check: only the domains that -d names get mail. */
@@ -1178,7 +1176,7 @@ static const char *parse_quoted_string(const char *p)
 
         if (pair)
             p++;
-        if (!is_printable(p, 1, !pair))         /* nor is the NUL at the end */
+        if (!is_printable(p, 1, !pair))         /* this ends at the NUL, too */
             return NULL;
     }
     return p + 1;
@@ -1203,9 +1201,9 @@ static const char *parse_mailbox(const char *p)
  * At-domain = "@" Domain */
 static const char *parse_source_route(const char *p)
 {
-    do
+    do {
         p = *p == '@' ? parse_domain(p + 1) : NULL;
-    while (p != NULL && *p++ == ',');
+    } while (p != NULL && *p++ == ',');
     return p != NULL && p[-1] == ':' ? p : NULL;
 }
 
@@ -1238,7 +1236,7 @@ static struct path parse_reverse_path(const char *p)
 
 /* "<Postmaster@" Domain ">" / "<Postmaster>" / Forward-path
  *
- * RFC 5321 4.1.1.3: the one name that needs no domain, in any case. */
+ * RFC 5321 4.1.1.3: the one name that needs no domain.  Case does not matter. */
 static struct path parse_forward_path(const char *p)
 {
     if (strncasecmp(p, "<postmaster>", 12) == 0)        /* 12: all of it */
@@ -1253,8 +1251,8 @@ static const char *find_domain(const char *mailbox)
     return at != NULL && *at == '@' ? at + 1 : NULL;
 }
 
-/* RFC 3629 4: in UTF-8 the first octet of a character tells how many more it
- * has.  These are 80 to BF in hexadecimal; the second has closer limits. */
+/* RFC 3629 4: in UTF-8 the first octet of a character tells how many more it has.
+ * They are 80 to BF in hexadecimal, and one after E0, ED, F0 or F4 even less. */
 static bool is_utf8(const char *p, const char *end)
 {
     while (p < end) {
@@ -1274,8 +1272,8 @@ static bool is_utf8(const char *p, const char *end)
 }
 
 /* Old servers do not know octets above 127 in addresses, so a client must ask
- * for them with SMTPUTF8 (RFC 6531 3.4).  RFC 6531 3.5 has 550 at MAIL if it
- * did not, but RFC 6531 4.2 lets us say 553.  Returns NULL, or the refusal. */
+ * for them with SMTPUTF8 (RFC 6531 3.4).  Otherwise RFC 6531 3.5 wants 550 at
+ * MAIL, but RFC 6531 4.2 allows our 553.  Returns NULL, or the refusal. */
 static const char *check_8bit(const struct path *path, bool utf8)
 {
     if (is_printable(path->text, (size_t)(path->end - path->text), false))
@@ -1289,7 +1287,7 @@ static const char *check_8bit(const struct path *path, bool utf8)
 
 /* esmtp-param = esmtp-keyword ["=" esmtp-value]
  *
- * Returns the refusal, or NULL.  If one comes twice, the last counts. */
+ * Returns the refusal, or NULL.  If a parameter comes twice, the last counts. */
 static const char *take_parameter(char *keyword, bool *utf8, long long *size)
 {
     char *value = strchr(keyword, '=');         /* NULL where there is none */
@@ -1302,7 +1300,7 @@ static const char *take_parameter(char *keyword, bool *utf8, long long *size)
 
         good = digits > 0 && digits <= 20 && value[digits] == '\0';
         *size = good ? strtoll(value, NULL, 10) : 0;    /* RFC 1870 3 */
-    } else if (strcasecmp(keyword, "BODY") == 0) {      /* kept as it comes */
+    } else if (strcasecmp(keyword, "BODY") == 0) {      /* no octet changes */
         good = value != NULL && (strcasecmp(value, "7BIT") == 0 ||
                                  strcasecmp(value, "8BITMIME") == 0);
     } else if (strcasecmp(keyword, "SMTPUTF8") == 0) {
@@ -1353,7 +1351,8 @@ static const char *take_parameters(const char *p, bool *utf8)
 enum { MAX_PATH_NAME = 2 * MAX_MAILDIR_NAME + 8 };     /* of a file, with NUL */
 
 /* Write the path of the message's i-th copy.  As Maildir asks, its name is
- * time, ID, host.  It holds i: a symbolic link may make two Maildirs one. */
+ * time, ID, host.  It holds i because two Maildirs may be one, by a symbolic
+ * link: then two copies need two names. */
 static void file_path(char *path, const struct session *s, size_t i,
                       const char *dir)
 {
@@ -1367,7 +1366,6 @@ static void file_path(char *path, const struct session *s, size_t i,
  * few more become %XX, and so does a first dot: no address can lead out of the
  * mail directory.  Quoting is undone, because all quoted forms of a local-part
  * are the same (RFC 5321 4.1.2).  Returns -1 if the name is too long.
- *
  * Bob and bob share a Maildir.  RFC 5321 2.4 wants their case kept, as in our
  * trace fields, but advises a host not to tell them apart. */
 static int name_maildir(struct recipient *r)
@@ -1433,7 +1431,7 @@ static int make_directory(const char *path)
     return mkdir(path, 0700) == -1 && errno != EEXIST ? -1 : 0;
 }
 
-/* If it is none, errno tells why. */
+/* If it is not a directory, errno tells why. */
 static bool is_directory(const char *path)
 {
     struct stat st;
@@ -1448,7 +1446,7 @@ static bool is_directory(const char *path)
 
 /* Make what is missing of a Maildir.  Returns -1 and sets errno if that fails.
  * tmp is made last, when the names of the rest are on disk.  Otherwise another
- * process could find it, deliver, and say 250 before they are. */
+ * process could find it, deliver, and say 250 before new is on disk. */
 static int make_maildir(const char *maildir)
 {
     char new[MAX_PATH_NAME], cur[MAX_PATH_NAME], tmp[MAX_PATH_NAME];
@@ -1503,7 +1501,7 @@ static void write_out(struct session *s)
     m->length = 0;
 }
 
-/* Collect octets for the file.  What in[] holds fits into an empty text[]. */
+/* Collect octets for the file.  They are BUFFER at most, and so is text[]. */
 static void append(struct session *s, const char *octets, size_t length)
 {
     struct message *m = &s->message;
@@ -1514,7 +1512,7 @@ static void append(struct session *s, const char *octets, size_t length)
     m->length += length;
 }
 
-/* The same with printf()'s format, for the trace fields. */
+/* Append text that is made as printf() makes it, for the trace fields. */
 FORMAT_AT(2)
 static void append_text(struct session *s, const char *format, ...)
 {
@@ -1558,9 +1556,9 @@ static void write_trace(struct session *s)
     append_text(s, ";\n\t%s\n", date);
 }
 
-/* Make the file, and write the fields that we add to the message.  O_EXCL:
- * another's file is never written to.  O_CLOEXEC: -x's command does not get it.
- * RFC 5321 3.3: an error is told after the dot. */
+/* Make the file, and write the fields that we add to the message.  O_EXCL: fail
+ * if the file exists.  O_CLOEXEC: -x's command does not get the descriptor.
+ * RFC 5321 3.3: an error is reported after the dot. */
 static void begin_message(struct session *s)
 {
     struct message *m = &s->message;
@@ -1588,9 +1586,10 @@ static int deliver(const struct session *s)
 
     file_path(first, s, 0, "tmp");
     for (size_t i = 1; i < recipients; i++) {
+        if (to[i].copy != i)
+            continue;
         file_path(tmp, s, i, "tmp");
-        if (to[i].copy == i &&
-            (make_maildir(to[i].maildir) == -1 || link(first, tmp) == -1))
+        if (make_maildir(to[i].maildir) == -1 || link(first, tmp) == -1)
             return errno;
     }
     for (size_t i = 0; i < recipients; i++) {
@@ -1625,7 +1624,7 @@ static void drop_message(struct session *s)
     }
 }
 
-/* What -x's command finds in its environment.  Returns false without memory. */
+/* What -x's command finds in its environment.  Returns false if that fails. */
 static bool set_variables(const struct session *s)
 {
     const char *ip = s->client.text;
@@ -1638,9 +1637,9 @@ static bool set_variables(const struct session *s)
                         : unsetenv("TCPREMOTEIP")) == 0;
 }
 
-/* In the child: become the shell that runs -x's command.  The message is its
- * standard input.  The recipients are its arguments: no octet of a client's is
- * part of the command.  It is a process group, to be killed as one. */
+/* In the child: become the shell that runs -x's command; this does not return.
+ * The message is its standard input.  The recipients are its arguments: no octet
+ * of a client's is part of the command.  Its process group is killed as one. */
 static void become_hook(const struct session *s)
 {
     const char *argv[MAX_RECIPIENTS + 5] = { "sh", "-c", options.hook, "smtpd" };
@@ -1651,7 +1650,7 @@ static void become_hook(const struct session *s)
     alarm(0);                   /* it would outlast execv() */
     file_path(file, s, 0, "tmp");
     in = open(file, O_RDONLY | O_CLOEXEC);
-    if (options.to_syslog)      /* standard error is the client */
+    if (options.to_syslog)      /* because standard error is the client */
         out = open("/dev/null", O_WRONLY);
     for (size_t i = 0; i < s->transaction.recipients; i++)
         argv[4 + i] = s->transaction.forward_path[i].path;
@@ -1663,7 +1662,7 @@ static void become_hook(const struct session *s)
     _exit(EX_TEMPFAIL);
 }
 
-/* Run -x's command, and wait for it as long as for a client.  Returns its exit
+/* Run -x's command, and wait options.timeout seconds at most.  Returns its exit
  * status, or -1 if it was killed, took too long, or could not be run. */
 static int run_hook(const struct session *s)
 {
@@ -1675,7 +1674,7 @@ static int run_hook(const struct session *s)
         become_hook(s);
     if (pid == -1)
         return -1;
-    setpgid(pid, pid);          /* both do it: who is first is not known */
+    setpgid(pid, pid);          /* both do this: either may run first */
     do {
         wake_at(deadline);
         ended = waitpid(pid, &status, 0);
@@ -1762,7 +1761,7 @@ static const char *keep_message(struct session *s)
         const char *refusal = ask_hook(s);
 
         if (refusal != NULL || m->taken)
-            return refusal;     /* drop_message() removes the file */
+            return refusal;     /* and drop_message() removes the file */
     }
     if (m->error == 0 && make_durable(m->fd) == -1)
         m->error = errno;
@@ -1796,7 +1795,7 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Has wake_at()'s alarm rung?  This is 1, too, if none is set. */
+/* 1 if no alarm is set, or it has rung.  wake_at() sets it. */
 static volatile sig_atomic_t alarm_rang = 1;
 
 /* A signal ends a wait: read() fails with EINTR.  But look at this order:
@@ -1804,7 +1803,7 @@ static volatile sig_atomic_t alarm_rang = 1;
  *     we see no reason to stop;  a signal comes;  we call read()
  *
  * The signal was too early to end that read(), which could now wait for ever.
- * So an alarm follows each signal, a second later. */
+ * So an alarm follows each signal, a second later, and ends the read(). */
 static void on_signal(int signal_number)
 {
     if (signal_number == SIGTERM || signal_number == SIGINT ||
@@ -1816,10 +1815,10 @@ static void on_signal(int signal_number)
 
 /* Before a wait, call this, then check that there is still reason to wait.
  * alarm() makes the kernel send SIGALRM after some seconds: so the wait ends at
- * most a second after the deadline.  An alarm that rings in time is left. */
+ * most a second after the deadline.  An alarm that is early enough is kept. */
 static void wake_at(double deadline)
 {
-    static double rings;                /* when the alarm that is set will */
+    static double rings;                /* when the present alarm does */
     double left = deadline - now();
     unsigned seconds = left > 1 ? (unsigned)left + 1 : 1;
 
@@ -1860,12 +1859,11 @@ static void flush(struct session *s)
     s->out_length = 0;
 }
 
-/* Log a refusal and count it.  A 421 is our own idea: it answers no command.
- *
- * RFC 5321 4.2.1: x0z is for syntax and unknown commands, 555 for parameters.
- * Many of these blunders show that this is not a mail client.  503 is none: a
- * client that pipelines (RFC 2920) sends DATA before it sees MAIL refused.  Nor
- * is 550: an old mailing list gets many. */
+/* Log a refusal and count it.  A 421 answers no command.
+ * A blunder is a refusal that no mail client should get: 50z for syntax and
+ * unknown commands (RFC 5321 4.2.1), and 555.  It is not 503, because a client
+ * that pipelines (RFC 2920) sends DATA before it sees MAIL refused.  It is not
+ * 550, because an old mailing list gets many. */
 static void note_refusal(struct session *s, const char *line)
 {
     if (strncmp(line, "421", 3) == 0)
@@ -1879,8 +1877,8 @@ static void note_refusal(struct session *s, const char *line)
         s->blunders++;
 }
 
-/* Replies never hold what a client sent.  There is always room for one line
- * more: the last words, which must not wait. */
+/* Replies never hold what a client sent.  We flush before out[] is full, so that
+ * the last line of a session always has room. */
 static void reply(struct session *s, const char *format, ...)
 {
     char *line;
@@ -1902,11 +1900,10 @@ static void reply(struct session *s, const char *format, ...)
 }
 
 /* Send the replies held, wait for input, and add it to what is left in in[].
- *
- * RFC 5321 4.5.3.2.7: a command must come within options.timeout seconds, which
- * begin here, when the replies are out.  Each octet of mail data buys a little
- * more, but never beyond that time from now.  So mail data may stall, but not
- * come at less than MIN_RATE for long (RFC 5321 7.8). */
+ * RFC 5321 4.5.3.2.7: a command must come within options.timeout seconds.  They
+ * begin when our replies are sent.  Each octet of mail data extends the deadline
+ * by 1/MIN_RATE second, to at most options.timeout from now.  So a sender may
+ * pause, but not be slow for long (RFC 5321 7.8). */
 static void fill(struct session *s)
 {
     double latest;
@@ -1969,15 +1966,16 @@ static void refuse_http(struct session *s)
         refuse_protocol(s);
 }
 
-/* May this line hold a password?  It may if AUTH is in its first word, even
- * behind what an arrow key or a typing error has put there. */
-static bool may_be_secret(const struct piece *line)
+/* May this line, which is in s->line too, hold a password?  It may if AUTH is in
+ * it, even behind a typing error, and it is no other command. */
+static bool may_be_secret(const struct session *s, const struct piece *line)
 {
-    size_t i = 0;
+    const struct command *c = find_command(s->line);
 
-    while (i < line->length && (line->text[i] == ' ' || line->text[i] == '\t'))
-        i++;
-    for (; i + 4 <= line->length && line->text[i] != ' '; i++)
+    if (c != NULL && c->run != cmd_auth &&
+        is_printable(s->line, s->line_length, true))
+        return false;
+    for (size_t i = 0; i + 4 <= line->length; i++)
         if (strncasecmp(line->text + i, "AUTH", 4) == 0)
             return true;
     return false;
@@ -1999,19 +1997,19 @@ static void store_line(struct session *s, const struct piece *piece)
     s->line_length = length;
 }
 
-/* secret: it is an answer to AUTH.  A line that is too long is thrown away.
+/* Read a command, or if secret an answer to AUTH.  One that is too long is thrown
+ * away.  Returns NULL, or the refusal.
  *
  * Departure: RFC 5321 3.8 says that an error must not end the session.  A bare
  * LF does: what comes behind it could be smuggled. */
 static const char *read_line(struct session *s, bool secret)
 {
-    struct piece piece = { .ends_line = true };     /* as if one came before */
+    struct piece piece = { .ends_line = true };     /* as if a line had just ended */
     bool too_long;
 
-    s->line[0] = '\0';                  /* fill() may log it, and end */
     next_piece(s, &piece);
     store_line(s, &piece);
-    s->secret = secret || may_be_secret(&piece);
+    s->secret = secret || may_be_secret(s, &piece);
     if (s->secret)
         log_dialogue("C: ", "(not shown)", 11);
     else
@@ -2030,8 +2028,8 @@ static const char *read_line(struct session *s, bool secret)
                       "(RFC 5321 4.5.3.1.4)" : NULL;
 }
 
-/* Let the last reply arrive.  If octets come in when we close, TCP's reset can
- * destroy it.  A pipe has no reset, and there shutdown() fails. */
+/* Let the last reply arrive: if we close with unread octets, TCP resets the
+ * connection, and the client may lose it.  On a pipe shutdown() fails. */
 static void linger(struct session *s)
 {
     double deadline = now() + LINGER_SECONDS;
@@ -2061,9 +2059,9 @@ static void end_session(struct session *s)
  * 10. The log
  *
  * Each event is one line, on standard error or, where that is the client's own
- * connection, in syslog.  Each line is one write(), so sessions don't mix.
- * What a client sent is never written raw: control characters could forge
- * lines, or command the operator's terminal.  "..." begins the rest of a line.
+ * connection, in syslog.  A long one goes on in lines that begin with "...".
+ * Each line is one write(), so sessions don't mix.  What a client sent is never
+ * written raw: it could forge lines, or command the operator's terminal.
  * --------------------------------------------------------------------- */
 
 /* Write one line to the log.  The program that reads it may hang.  So after a
@@ -2166,7 +2164,7 @@ static struct ip ip_from(const char *text)
     return ip;
 }
 
-/* From what accept() gives.  A "%eth0" behind it, a network's name, is cut. */
+/* From what accept() gives, without a "%eth0" (a network) at its end. */
 static struct ip ip_of(const struct sockaddr_storage *address, socklen_t length)
 {
     char text[2 * INET6_ADDRSTRLEN];
@@ -2178,7 +2176,7 @@ static struct ip ip_of(const struct sockaddr_storage *address, socklen_t length)
     return ip_from(text);
 }
 
-/* Is it this host's, or a pipe's, which has none? */
+/* Is the client on this host?  A pipe has no address, and counts as local. */
 static bool is_local(const struct ip *ip)
 {
     return *ip->text == '\0' || strncmp(ip->text, "127.", 4) == 0 ||
@@ -2222,8 +2220,8 @@ static const char *over_limit(const struct server *server, const struct ip *ip)
 }
 
 /* Refuse a connection.  The parent does that, and must never wait for a client.
- * Closing would reset the connection if we did not read what has come.  That is
- * done once, because a flood would go on. */
+ * We read what has come, because closing with unread octets resets a connection.
+ * We do so once, or a client that goes on sending would hold us. */
 static void turn_away(int connection, const struct ip *client,
                       const char *code, const char *why)
 {
@@ -2238,12 +2236,12 @@ static void turn_away(int connection, const struct ip *client,
         log_line("lost: %s", strerror(errno));
 }
 
-/* In the child: put the connection on standard input and output, and serve it.
- * -i has it there from inetd, which starts a program for each connection. */
+/* In the child: put the connection on standard input and output, as inetd does,
+ * which starts a program for each connection.  This does not return. */
 static void become_session(const struct server *server, int connection,
                            const struct ip *client)
 {
-    alarm_rang = 1;             /* fork() hands none on */
+    alarm_rang = 1;             /* a child inherits no alarm */
     for (nfds_t i = 0; i < server->listener_count; i++)
         close(server->listeners[i].fd);
     /* On some systems accept() makes it non-blocking, as the listener is. */
@@ -2300,11 +2298,12 @@ static void accept_one(struct server *server, int listener)
 }
 
 /* Wait until a client connects or a signal comes, as when a child ends.  Then
- * accept one client at each address.  The last signal's alarm is put off before
- * we look what it was for: a later one sets its own. */
+ * accept one client at each address.  We cancel the old alarm, then look at the
+ * children and at stopping: a signal from here on sets an alarm that ends poll(). */
 static void wait_for_clients(struct server *server)
 {
     alarm(0);
+    alarm_rang = 1;
     reap(server, WNOHANG);
     if (stopping)
         return;
@@ -2317,7 +2316,7 @@ static void wait_for_clients(struct server *server)
 }
 
 /* Serve until we are to stop.  Then tell the children, and wait for them: each
- * answers its client first (RFC 5321 3.8).  One with a dead disk may hang. */
+ * answers its client first (RFC 5321 3.8).  One that hangs is left behind. */
 static void run_server(struct server *server)
 {
     double deadline;
@@ -2484,9 +2483,9 @@ static void take_options(int argc, char **argv)
     }
 }
 
-/* The log must never go to the client.  inetd gives us the connection as
- * standard error too: then device and inode are the same, and syslog is left.
- * (The BSDs tell neither of a TCP socket, so there any socket will do.) */
+/* The log must never go to the client.  If standard error is the connection, as
+ * with inetd, the two have the same device and inode: then log to syslog.  (The
+ * BSDs give a socket neither, so there any socket counts.) */
 static void choose_log(int connection)
 {
     struct stat error, client;
@@ -2528,8 +2527,8 @@ static const struct passwd *find_user(void)
     return user;
 }
 
-/* Make the mail directory if need be, and go there.  We give a new one to the
- * user, if any, by fchown(): somebody could swap its name in between. */
+/* Make the mail directory if need be, and go there.  A new one is given to the
+ * user, if any, by fchown(), not chown(): its name could be swapped meanwhile. */
 static void enter_mail_dir(const struct passwd *user)
 {
     bool made = mkdir(options.mail_dir, 0700) == 0;
@@ -2561,8 +2560,8 @@ static void become_user(const struct passwd *user)
 }
 
 /* Make fd listen on this address.  Returns -1 and sets errno if that fails.  fd
- * must not block: a client may be gone before accept().  SO_REUSEADDR: a server
- * that has just ended does not keep the port.  :: is IPv6 alone. */
+ * must not block, or accept() would wait for a client that has gone.  With
+ * SO_REUSEADDR a server that has ended frees the port.  :: is IPv6 alone. */
 static int start_listening(int fd, const struct addrinfo *a)
 {
     int on = 1;
@@ -2577,7 +2576,7 @@ static int start_listening(int fd, const struct addrinfo *a)
 }
 
 /* Listen on one address.  With port 0 the kernel chooses one, for this address
- * and those after it.  A machine may lack an optional address. */
+ * and those after it.  If it is optional, a missing address is no error. */
 static void listen_on(struct server *server, const char *name, bool optional)
 {
     struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
@@ -2623,24 +2622,25 @@ static void open_listeners(struct server *server)
 /* Tell where we listen.  -a protects nothing: say so where others reach us. */
 static void say_ready(const struct server *server)
 {
-    struct ip ip;
-
     for (nfds_t i = 0; i < server->listener_count; i++)
         fprintf(stderr, strchr(options.listen.items[i], ':') != NULL
                             ? "smtpd: listening on [%s] port %d\n"
                             : "smtpd: listening on %s port %d\n",
                 options.listen.items[i], options.port);
     for (int i = 0; options.auth && i < options.listen.count; i++) {
-        ip = ip_from(options.listen.items[i]);
-        if (!is_local(&ip))
-            fprintf(stderr, "smtpd: -a: anyone who reaches %s can log in, "
-                    "with any password\n", ip.text);
+        struct ip ip = ip_from(options.listen.items[i]);
+
+        if (is_local(&ip) && *ip.text != '\0')
+            continue;
+        fprintf(stderr, "smtpd: -a: anyone who reaches %s can log in, "
+                "with any password\n", options.listen.items[i]);
+        break;
     }
 }
 
-/* -i: the client is on standard input.  stunnel and tcpserver talk to us by
- * a pipe or from this host, and tell its address in TCPREMOTEIP.  If that is
- * unreadable, the client is elsewhere, and has to send CRLF. */
+/* -i: the client is on standard input; this does not return.  Programs such as
+ * tcpserver give the real client's address in TCPREMOTEIP.  If we can't read
+ * it, we take the client for one that is not on this host. */
 static void serve_stdin(void)
 {
     struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
