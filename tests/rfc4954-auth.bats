@@ -270,7 +270,13 @@ q\x7FAUTH PLAIN hunter2
 AUTH\x00PLAIN hunter2
 AUTH PLAIN \x00hunter2
 AUTH PLAIN hunter2\x1B[D
+\x00 AUTH PLAIN hunter2
+\x1B[A AUTH PLAIN hunter2
+q AUTH PLAIN hunter2
+\b AUTH PLAIN hunter2
+hello AUTH PLAIN hunter2
 NOOP\rAUTH PLAIN hunter2
+NOOP\x00AUTH PLAIN hunter2
 AUTH PLAIN hunter2\rhunter2
 AUTH PLAIN hunter2\nAUTH PLAIN hunter2
 END
@@ -381,6 +387,11 @@ END
     wait_until grep '^smtpd: -a: .*0\.0\.0\.0' log
     end_server
     [ "$(grep -c '^smtpd: ' log)" -eq 2 ]
+    # The same address, as the C library reads it too.
+    # shellcheck disable=SC2086
+    start unshare -n $user "$SMTPD" -p 0 -m mail -a -l 0
+    wait_until grep '^smtpd: -a: ' log
+    end_server
     # Without -a there is nothing to say.
     # shellcheck disable=SC2086
     start unshare -n $user "$SMTPD" -p 0 -m mail -l 0.0.0.0
