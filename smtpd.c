@@ -2083,7 +2083,7 @@ static void put_line(const char *line, size_t length)
         wake_at(deadline);
         n = write(STDERR_FILENO, line, length);
     } while (n == -1 && errno == EINTR && now() < deadline);
-    if (n == -1)
+    if (n < (ssize_t)length)            /* it is lost, or cut */
         silent_until = now() + LOG_SILENCE;
 }
 
