@@ -95,7 +95,7 @@ END
     [[ $(tail -n 1 out) == "421 4.7.0 mail.example.com "* ]]
 }
 
-@test "RFC 5321 7.8: each of 500, 501, 502, 503, 504 and 555 counts as a blunder" {
+@test "RFC 5321 7.8: each of 500, 501, 502, 504 and 555 counts as a blunder" {
     while IFS='|' read -r code command; do
         { printf 'EHLO me\r\n'; for _ in {1..21}; do printf '%s\r\n' "$command"; done; } |
             talk >out
@@ -107,21 +107,20 @@ END
 500|FOOBAR
 501|RSET x
 502|TURN
-503|DATA
 504|HELP FOOBAR
 555|MAIL FROM:<> FOO
 END
 }
 
 @test "RFC 5321 7.8: blunders of all kinds count together" {
-    # Five times four, in a session that is not all wrong.
-    { printf 'EHLO me\r\n'; for _ in {1..5}; do
-        printf '%s\r\n' FOOBAR EHLO 'RCPT TO:<bob@localhost>' 'MAIL FROM:<> FOO' NOOP
+    # Four times five, in a session that is not all wrong.
+    { printf 'EHLO me\r\n'; for _ in {1..4}; do
+        printf '%s\r\n' FOOBAR EHLO TURN 'HELP x' NOOP 'MAIL FROM:<> FOO'
     done; printf 'NOOP\r\n'; } | talk >out
-    [ "$(cut -c 1-3 out | tail -n 6 | xargs)" = "250 500 501 503 555 421" ]
+    [ "$(cut -c 1-3 out | tail -n 7 | xargs)" = "500 501 502 504 250 555 421" ]
 }
 
-@test "RFC 5321 3.8: RCPT and DATA that are pipelined behind a refused MAIL are no blunders" {
+@test "RFC 5321 3.8: 503 is no blunder: pipelined behind a refused MAIL there are many" {
     group=('MAIL FROM:<> SIZE=99999999999')
     for _ in {1..25}; do group+=('RCPT TO:<bob@localhost>'); done
     good=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x .)
@@ -129,9 +128,10 @@ END
     [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 52 ]
     [ "$(mail_count bob)" -eq 1 ]
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
-    # But not where something else came between.
-    printf '%s\r\n' 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT | talk >out
-    [[ $(tail -n 1 out) == "421 4.7.0 "* ]]
+    # Nor where something else came between, or nothing before.
+    printf '%s\r\n' "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT | talk >out
+    [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 50 ]
+    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
 }
 
 @test "RFC 5321 7.8: refusals of mail are no blunders" {
@@ -142,10 +142,44 @@ END
             'MAIL FROM:<>' 'RCPT TO:<bob@elsewhere.example>' 'RCPT TO:<carol@localhost>' \
             DATA RSET
     done; printf 'QUIT\r\n'; } | talk -s >out
-    for code in '553 5.6.7' '552 5.3.4' '550 5.7.1' '550 5.1.1' '554 5.5.1'; do
+    for code in '553 5.6.7' '552 5.3.4' '550 5.7.1' '550 5.1.1' '503 5.5.1'; do
         [ "$(grep -c "^$code " out)" -eq 25 ]
     done
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
+}
+
+@test "RFC 5321 7.8: blunders are forgotten when a message is kept, and not before" {
+    blunders=() && for _ in {1..19}; do blunders+=(FOOBAR); done
+    group=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA)
+    answers 'HELO me' "${blunders[@]}" "${group[@]}" . "${blunders[@]}" "${group[@]}" . \
+        "${blunders[@]}" NOOP FOOBAR NOOP >said
+    [ "${codes[*]:(-3)}" = '250 2.0.0 500 5.5.1 421 4.7.0' ]
+    [ "$(mail_count bob)" -eq 2 ]
+    # A message that is refused, or not sent to its end, is none.
+    printf '%s\r\n' 'HELO me' "${blunders[@]}" "${group[@]}" $'a\rb' . RSET 'HELO you' \
+        "${group[@]:0:2}" RSET FOOBAR >session
+    tell session
+    [ "${codes[*]:(-2)}" = '500 5.5.1 421 4.7.0' ]
+    [[ ${codes[*]} == *'354 554 5.6.0 250 2.0.0 250 250 2.1.0 250 2.1.5 250 2.0.0 '* ]]
+}
+
+@test "RFC 5321 7.8: after 1,000 refusals of any kind the session ends, whatever was kept" {
+    # Six a turn, none of them a blunder.
+    { printf 'EHLO me\r\n'
+    for _ in {1..166}; do
+        printf '%s\r\n' DATA $'MAIL FROM:<\xC3\xA9@b.example>' 'MAIL FROM:<> SIZE=99999999999' \
+            'MAIL FROM:<>' 'RCPT TO:<bob@elsewhere.example>' 'MAIL FROM:<>' DATA \
+            'RCPT TO:<bob@localhost>' DATA .
+    done
+    printf '%s\r\n' DATA DATA DATA; } >most
+    { cat most && printf '%s\r\n' NOOP QUIT; } >session
+    tell session
+    [ "${codes[*]:(-3)}" = '503 5.5.1 250 2.0.0 221 2.0.0' ]
+    [ "$(mail_count bob)" -eq 166 ]
+    { cat most && printf '%s\r\n' NOOP DATA NOOP QUIT; } >session
+    tell session
+    [ "${codes[*]:(-4)}" = '503 5.5.1 250 2.0.0 503 5.5.1 421 4.7.0' ]
+    [[ $last == '421 4.7.0 mail.example.com '* ]]
 }
 
 @test "RFC 5321 7.8: the last words reach a client that goes on sending" {

@@ -80,8 +80,12 @@ END
 @test "RFC 5321 4.5.3.1.2: the domain may have 255 octets, and no more" {
     name=$(printf 'x%.0s' {1..247}).example
     for verb in HELO EHLO; do
-        [ "$(codes "$verb $name" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
-        [ "$(codes "$verb x$name" 'MAIL FROM:<>')" = $'501 5.5.4\n503 5.5.1' ]
+        # One dot at its end is not counted.
+        for dot in '' .; do
+            [ "$(codes "$verb $name$dot" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
+            [ "$(codes "$verb x$name$dot" 'MAIL FROM:<>')" = $'501 5.5.4\n503 5.5.1' ]
+        done
+        [ "$(codes "$verb $name.." "$verb $name. x")" = $'501 5.5.4\n250' ]
     done
 }
 
@@ -92,14 +96,61 @@ END
     done
 }
 
-@test "RFC 5321 4.1.1.1: further text after an address literal is passed over" {
-    for text in 'my host' '(client.example)' 'a:b' 'IPv6:x]'; do
-        [ "$(codes "HELO [192.0.2.1] $text" 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
+@test "RFC 5321 4.1.1.1: further text after a name or address literal is passed over" {
+    for text in 'my host' '(client.example)' 'a:b' 'IPv6:x]' ' "<;>\"' .; do
+        [ "$(codes "HELO [192.0.2.1] $text" 'MAIL FROM:<>' "EHLO me $text")" = $'250\n250 2.1.0\n250' ]
     done
     [ "$(codes 'HELO [IPv6:2001:db8::1] my host' 'MAIL FROM:<>')" = $'250\n250 2.1.0' ]
 }
 
-@test "RFC 5321 4.1.1.1: without an argument, or with another, EHLO and HELO get 501" {
+@test "RFC 5321 4.1.4: whatever real clients call themselves is taken, and noted as it is" {
+    # Each line: what is said, and what is noted. A short name with its dot, one
+    # with underscores, IPv6 as PHP and Java say it, curl -T's file, and more.
+    names=() lines=()
+    while IFS='|' read -r said noted; do
+        verb=EHLO && [ $((${#names[@]} % 2)) -eq 0 ] || verb=HELO
+        lines+=("$verb $said" 'MAIL FROM:<>' "RCPT TO:<u${#names[@]}@localhost>" DATA .)
+        names+=("$noted")
+    done <<END
+box.|box
+app_web_1|app_web_1
+[::1]|[::1]
+fe80::1|fe80::1
+cabinet-.example.org|cabinet-.example.org
+my letter.txt|my
+$(x 255)|$(x 255)
+$(x 255).|$(x 255)
+.|.
+..|.
+-a.example|-a.example
+.example|.example
+a..example|a..example
+a@b.example|a@b.example
+a,b|a,b
+a/b|a/b
+[]|[]
+[192.0.2.1|[192.0.2.1
+[192.0.2.256]|[192.0.2.256]
+[192.0.2.1]x|[192.0.2.1]x
+[x-tag:some.thing]|[x-tag:some.thing]
+[IPv6:2001:db8]|[IPv6:2001:db8]
+192.0.2.1].|192.0.2.1]
+2001:db8::1|2001:db8::1
+fe80::1%eth0|fe80::1%eth0
+!#\$%&'*+?^\`{}~|!#\$%&'*+?^\`{}~
+%s%n|%s%n
+END
+    ask "${lines[@]}"
+    [ ${#codes[@]} -eq ${#lines[@]} ]
+    for ((i = 0; i < ${#names[@]}; i++)); do
+        { read -r _ && read -r _ from name _; } <"mail/u$i/new/"*
+        echo "${lines[i * 5]}: ${codes[i * 5]}, $from $name"
+        [ "$from $name" = "from ${names[i]}" ]
+    done
+    [ ${#names[@]} -eq 27 ]
+}
+
+@test "RFC 5321 4.1.1.1: no name, or what could not stand in Received: EHLO and HELO get 501" {
     while IFS= read -r argument; do
         for verb in EHLO HELO; do
             [ "$(codes "$verb$argument" 'MAIL FROM:<>')" = $'501 5.5.4\n503 5.5.1' ] ||
@@ -108,29 +159,21 @@ END
     done <<END
 
 $(printf ' ')
- two words
- -a.example
- a-.example
- .example
- a.
- a..example
- a@b.example
  <a.example>
+ <
+ a>
  "a.example"
- a,b
- a/b
+ a"
  (a)
- []
- [192.0.2.1
- [192.0.2]
- [192.0.2.256]
- [192.0.2.1]x
- [2001:db8::1]
- [x-tag:some.thing]
- [IPv6:2001:db8]
- 192.0.2.1]
- 2001:db8::1
+ a(b
+ )
+ a;b
+ ;
+ a\\b
+ \\
+ [192.0.2.1]\\
  \$(id)
+ a; b
 END
 }
 
@@ -144,11 +187,11 @@ C: MAIL FROM:<carol@b.example> BODY=8BITMIME
 S: 250 2.1.0 ...
 C: EHLO
 S: 501 5.5.4 ...
-C: HELO @
+C: HELO <me>
 S: 501 5.5.4 ...
 C: RCPT TO:<bob@localhost>
 S: 250 2.1.5 ...
-C: EHLO [
+C: EHLO (you)
 S: 501 5.5.4 ...
 C: DATA
 S: 354 ...
@@ -221,7 +264,8 @@ END
 
 @test "RFC 6531 3.7.1: a name in 8-bit characters is no name" {
     # Before EHLO nobody can know that we take such: the A-label is to be sent.
-    [ "$(codes $'EHLO b\xC3\xBCcher.example' 'MAIL FROM:<>')" = $'500 5.5.2\n503 5.5.1' ]
+    [ "$(codes $'EHLO b\xC3\xBCcher.example' $'HELO me \xC3\xBC' $'EHLO a\tb' $'HELO a\x7F' \
+        'MAIL FROM:<>')" = $'500 5.5.2\n500 5.5.2\n500 5.5.2\n500 5.5.2\n503 5.5.1' ]
 }
 
 @test "RFC 5321 7.5: greeting and HELP name the software and its version" {
