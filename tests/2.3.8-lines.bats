@@ -100,7 +100,8 @@ S: 500 5.5.2 ...
 C: RCPT TO:<bob@localhost>
 S: 503 5.5.1 ...
 END
-    for line in '\rNOOP' 'NO\rOP' 'NOOP\r' 'NOOP \r' 'NOOP\r\r\r' '\r' 'QUIT\rQUIT' 'NOOP\r\0' 'HELP \rNOOP'; do
+    for line in '\rNOOP' 'NO\rOP' 'NOOP\r' 'NOOP \r' 'NOOP\r\r\r' '\r' 'QUIT\rQUIT' 'NOOP\r\0' \
+        'HELP \rNOOP'; do
         printf 'HELO me\r\n%b\r\nRSET\r\nQUIT\r\n' "$line" >session
         tell session
         [ "${codes[*]}" = '250 500 5.5.2 250 2.0.0 221 2.0.0' ]

@@ -2,6 +2,7 @@
 # How a session ends: by QUIT, by the client's leaving, or, against an attack,
 # by the server. And what does not end one: mistakes.
 
+# shellcheck disable=SC2154
 load helpers
 
 # The server's only child is gone.

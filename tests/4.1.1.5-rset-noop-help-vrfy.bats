@@ -133,14 +133,13 @@ END
         [ "$(wc -l <<<"$text")" -ge 3 ]
         run -1 grep -vE '^214[ -]2\.0\.0 .' <<<"$text"
     done <<'END'
-EHLO||RFC 5321 4.1.1.1
-HELO|domain|RFC 5321 4.1.1.1
+EHLO|name|RFC 5321 4.1.1.1
+HELO|name|RFC 5321 4.1.1.1
 MAIL|FROM:<|RFC 5321 4.1.1.2
 RCPT|TO:<|RFC 5321 4.1.1.3
 DATA||RFC 5321 4.1.1.4
 RSET||RFC 5321 4.1.1.5
 VRFY|string|RFC 5321 4.1.1.6
-EXPN||RFC 5321 4.1.1.7
 HELP|[verb]|RFC 5321 4.1.1.8
 NOOP|[string]|RFC 5321 4.1.1.9
 QUIT||RFC 5321 4.1.1.10
@@ -153,8 +152,19 @@ END
         "$(yes '504 5.5.4' | head -n 6 | xargs)" ]
 }
 
+@test "RFC 5321 4.2.1: HELP and a verb that is not offered gets 504 5.5.4, AUTH without -a too" {
+    [ "$(answers 'HELP '{EXPN,TURN,SEND,SOML,SAML,ETRN,STARTTLS,BDAT,AUTH,expn})" = \
+        "$(yes '504 5.5.4' | head -n 10 | xargs)" ]
+    [ "$(answers EHLO\ me HELP | cut -c 1-9)" = '250 214 2' ]
+    run -1 grep -q AUTH replies
+    options=(-a)
+    [ "$(answers 'HELP AUTH' 'EHLO me' HELP)" = '214 2.0.0 250 214 2.0.0' ]
+    [ "$(grep -c '^214-2\.0\.0 AUTH ' replies)" -eq 2 ]
+    grep '^214 2\.0\.0 .*RFC 4954 4' replies
+}
+
 @test "RFC 5321 4.2.1: HELP's lines all have one code, and only the last a space after it" {
-    for verb in '' EHLO QUIT AUTH; do
+    for verb in '' EHLO QUIT MAIL; do
         text=$(help_text "$verb")
         [ "$(grep -c '^214 2\.0\.0 ' <<<"$text")" -eq 1 ]
         [[ $(tail -n 1 <<<"$text") == '214 '* ]]
