@@ -31,8 +31,10 @@ hold_sessions() { # [OPTIONS]
         ETRN STARTTLS AUTH BDAT; do
         session "HELP $verb" 'EHLO [192.0.2.1]' HELP
     done
-    session EHLO 'HELO @' MAIL RCPT DATA 'RSET x' VRFY 'HELP x' 'QUIT x' FOOBAR '' 'NOOP \x1B[A' \
-        "NOOP $(printf 'x%.0s' {1..1100})" 'NOOP \n' QUIT
+    session EHLO 'HELO <me>' MAIL RCPT DATA 'RSET x' VRFY 'HELP x' 'QUIT x' FOOBAR '' 'NOOP \x1B[A' \
+        "NOOP $(printf 'x%.0s' {1..1100})" QUIT
+    session NOOP 'NOOP \n' QUIT
+    session NOOP "NOOP $(printf 'x%.0s' {1..1100})\nQUIT" QUIT
     session 'EXPN x' TURN 'SEND FROM:<>' 'SOML FROM:<>' 'SAML FROM:<>' 'ETRN x' STARTTLS \
         'AUTH PLAIN' 'BDAT 1' QUIT
     session 'EHLO me' 'RCPT TO:<bob@localhost>' DATA 'MAIL FROM:bad' 'MAIL FROM:<> FOO' \
@@ -47,7 +49,7 @@ hold_sessions() { # [OPTIONS]
     session 'EHLO me' "${mail[@]}" DATA "$(printf 'Received: x\\r\\n%.0s' {1..101})."
     session 'HELO me' 'MAIL FROM:<>' "${many[@]}"
     session 'GET / HTTP/1.1' 'EHLO me'
-    session "${many[@]:0:21}"
+    session "${many[@]/RCPT/RSET}"
     options="$options -z 65536"
     session 'EHLO me' "${mail[@]}" DATA "$(printf 'x%.0s' {1..66000})\r\n."
     options="$options -s"
@@ -103,7 +105,7 @@ every_reply() { # REGULAR-EXPRESSION
     battery
     # With the greeting that is one more than commands, unless they went on
     # after the end of the session.
-    awk '$2 != $1 + 1 && ($2 > $1 || !/This is SMTP|Too many errors/) { print; bad = 1 }
+    awk '$2 != $1 + 1 && ($2 > $1 || !/This is SMTP|Too many errors|A bare LF/) { print; bad = 1 }
         END { exit bad || NR < 25 }' counts
     # Not one in the middle of mail data, however much goes wrong there.
     [ "$(awk -F '\t' '$1 ~ /\.$/ { print $2 }' replies | cut -c 1-3 | xargs)" = \
@@ -225,7 +227,7 @@ END
 @test "RFC 5321 4.2: what a client sends is never sent back" {
     word=qZxJvK
     battery
-    session "EHLO $word" "HELO $word" "$word" "MAIL FROM:<$word" "RCPT TO:<$word@localhost>" \
+    session "EHLO <$word>" "EHLO $word" "HELO $word" "$word" "MAIL FROM:<$word" "RCPT TO:<$word@localhost>" \
         "DATA $word" "RSET $word" "HELP $word" "QUIT $word" "EXPN $word" "NOOP \x01$word" "VRFY $word"
     session "EHLO $word.example" "MAIL FROM:<$word@b.example> $word=$word" \
         "MAIL FROM:<$word@b.example> SIZE=$word" "MAIL FROM:<$word@b.example>" \
@@ -235,8 +237,8 @@ END
     run -1 grep -qi "$word" sent
     # Nor as a format: no reply has what printf would make of these.
     : >replies
-    session 'HELO %s%s%n' '%s%n%x' 'MAIL FROM:<%s%n@%d>' 'HELO me' 'MAIL FROM:<%s%n%100000d@b>' QUIT
-    [ "$(cut -f 2 replies | cut -c 1-3 | xargs)" = '220 501 500 503 250 250 221' ]
+    session 'HELO <%s%n>' 'HELO %s%s%n' '%s%n%x' 'MAIL FROM:<%s%n@%d>' 'HELO me' 'MAIL FROM:<%s%n%100000d@b>' QUIT
+    [ "$(cut -f 2 replies | cut -c 1-3 | xargs)" = '220 501 250 500 501 250 250 221' ]
     run -1 grep -q '%' <(cut -f 2 replies)
 }
 
