@@ -4,7 +4,7 @@
 
 load helpers
 
-DATE='[MTWFS][a-z][a-z], [1-9][0-9]? [JFMASOND][a-z][a-z] [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}'
+DATE='[MTWFS][a-z][a-z], [0-3][0-9] [JFMASOND][a-z][a-z] [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}'
 ID="[A-Za-z0-9!#\$%&'*+/=?^_\`{|}~-]+"
 
 # The first two fields of this file must be Return-Path: with this path and
@@ -122,8 +122,19 @@ END
 
 @test "RFC 5321 4.4: IPv4 over an IPv6 socket is written as IPv4" {
     has_ipv6
-    serve -l ::ffff:127.0.0.1
-    from_address bob '[192.0.2.25]'
+    # Whoever starts smtpd -i may listen on such a socket.
+    pieces <<'END'
+listener = socket.socket(socket.AF_INET6)
+listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+listener.bind(('::ffff:127.0.0.1', 0))
+listener.listen()
+c = Inetd(pair=(socket.create_connection(listener.getsockname()[:2]), listener.accept()[0]))
+c.hears('220')
+c.says('HELO [192.0.2.25]', '250')
+c.send(envelope() + b'.\r\n')
+c.hears(*KEPT)
+c.end()
+END
     has_trace "$(message bob)" '<>' \
         'from \[192\.0\.2\.25\] \(\[127\.0\.0\.1\]\) by .*'
 }
@@ -227,8 +238,8 @@ for line in open(sys.argv[1]):
     date = line.split("; ")[1].rstrip("\n")
     when = parsedate_to_datetime(date)
     assert abs(when.timestamp() - time.time()) < 60, line
-    # Weekday too: written again it is the same, but for a leading zero.
-    assert format_datetime(when).replace(" 0", " ", 1) == date.replace(" 0", " ", 1), line
+    # Weekday too: written again it is the same.
+    assert format_datetime(when) == date, line
     offsets.append(date[-5:])
 assert offsets == ["+0000", "+0545", "-0330", "+1400", "-1200", "-0030"], offsets
 END
@@ -265,9 +276,9 @@ END
         [ "${got#*; }" = "$date" ] || { echo "$when $zone: ${got#*; }" && return 1; }
     done <<'END'
 1798761599 UTC0 Thu, 31 Dec 2026 23:59:59 +0000
-1798761599 <+0545>-5:45 Fri, 1 Jan 2027 05:44:59 +0545
+1798761599 <+0545>-5:45 Fri, 01 Jan 2027 05:44:59 +0545
 1798761600 <-0330>3:30 Thu, 31 Dec 2026 20:30:00 -0330
-1735689599 <+14>-14 Wed, 1 Jan 2025 13:59:59 +1400
+1735689599 <+14>-14 Wed, 01 Jan 2025 13:59:59 +1400
 1735689600 <-12>12 Tue, 31 Dec 2024 12:00:00 -1200
 1709164800 <-0030>0:30 Wed, 28 Feb 2024 23:30:00 -0030
 1709164800 <+0030>-0:30 Thu, 29 Feb 2024 00:30:00 +0030
@@ -295,7 +306,7 @@ Subject: kept, and so are its folds
 return-path:<no space>
 X-Return-Path: kept
 Return-Path-X: kept
-ReTuRn-PaTh : <old software puts a space there>
+ReTuRn-PaTh : <kept, since no colon follows the name>
 To: bob
 Return-Path: <last@example.org>
 
@@ -310,6 +321,7 @@ Subject: kept, and so are its folds
  Return-Path: <this is part of the subject>
 X-Return-Path: kept
 Return-Path-X: kept
+ReTuRn-PaTh : <kept, since no colon follows the name>
 To: bob
 
 Return-Path: <in the body>
@@ -346,13 +358,15 @@ END
         printf '%b' "$text" >sent
         from='<>' post "$user@example.com" <sent
         has_trace "$(message "$user")" '<>' '.*'
-        cmp sent rest
+        grep -v '<gone>' sent | cmp - rest
     done <<'END'
 nothing
 empty \nReturn-Path: <kept>\n
-text Hello, Bob\nReturn-Path: <kept>\n
-colon Hello Bob: hi\nReturn-Path: <kept>\n
-dot .\nReturn-Path: <kept>\n
+empty2 \n\nReturn-Path: <kept>\n
+text Hello, Bob\nReturn-Path: <gone>\n\nReturn-Path: <kept>\n
+colon Hello Bob: hi\nReturn-Path: <gone>\n\nReturn-Path: <kept>\n
+dot .\nReturn-Path: <gone>\n
+first Return-Path: <gone>\n
 last Subject: no body\n
 END
 }
@@ -365,17 +379,50 @@ END
         has_trace "$(message bob)" '<>' '.*'
         { echo && cat sent; } | cmp - rest
     done
+    # The blank may be behind a dot that is undone (RFC 5321 4.5.2), and the line
+    # longer than a buffer. Behind a Return-Path: field, it goes with that.
+    ask 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<carol@example.com>' DATA $'.\tfor <eve@example.com>' . \
+        'MAIL FROM:<>' 'RCPT TO:<dave@example.com>' DATA " $(x 100000)" 'Return-Path: <kept>' . \
+        'MAIL FROM:<>' 'RCPT TO:<frank@example.com>' DATA 'Return-Path: x' ' folded' 'To: bob' .
+    has_trace "$(message carol)" '<>' '.*'
+    printf '\n\tfor <eve@example.com>\n' | cmp - rest
+    has_trace "$(message dave)" '<>' '.*'
+    printf '\n %s\nReturn-Path: <kept>\n' "$(x 100000)" | cmp - rest
+    has_trace "$(message frank)" '<>' '.*'
+    echo 'To: bob' | cmp - rest
 }
 
-@test "RFC 5321 4.4: the header section ends at a line that is no field" {
+@test "RFC 5322 2.1: the header section ends at the first empty line, and nowhere else" {
+    # As git format-patch makes them, as mbox files have them, and worse.
     cat >sent <<'END'
-Subject: x
-This line is text already
+From 8d18a83f01f82373adc1b1602e527f6947d7740a Mon Sep 17 00:00:00 2001
+From: Alice <alice@example.org>
+Return-Path: <gone>
+Date: Mon, 17 Sep 2001 00:00:00 +0000
+>From bob Mon Sep 17 00:00:00 2001
+Return-Path: <gone>
+ with its folded line
+This line is no field
+ nor is this one, which would be folded
+: nor this
+return-path: <gone>
+	and its folded line
+Subject: [PATCH] x
+
+From carol Mon Sep 17 00:00:00 2001
+>From dave Mon Sep 17 00:00:00 2001
 Return-Path: <kept>
+---
+ x | 1 +
+
+-- 
+2.50.0
 END
     from='<>' post bob@example.com <sent
     has_trace "$(message bob)" '<>' '.*'
-    diff -u sent rest
+    sed '1,/^$/ { /^[Rr]eturn-[Pp]ath:/d; /folded line$/d; }' sent >kept
+    [ "$(wc -l <sent) $(wc -l <kept)" = '22 17' ]
+    cmp kept rest
 }
 
 @test "RFC 5321 3.7.2: Received fields of any form are taken, and kept as they are" {

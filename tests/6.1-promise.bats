@@ -41,7 +41,7 @@ traced() {
         >replies 2>>log 3>&- 4>&-
 }
 
-CALLS='?open,?openat,?creat,?mkdir,?mkdirat,?rename,?renameat,?renameat2,?link,?linkat,?chdir'
+CALLS='?open,?openat,?creat,?mkdir,?mkdirat,?rename,?renameat,?renameat2,?link,?linkat,?chdir,?fchdir'
 CALLS+=',write,?writev,?pwrite64,?sendto,?sendmsg,fsync,?fdatasync'
 
 # Were the octets, and the names, of so many messages synced in time?

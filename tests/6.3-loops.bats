@@ -47,7 +47,7 @@ refused() {
         lines 40 $'RECEIVED:\n\tReceived: folded'
         echo 'To: bob'
         lines 40 $'received: from a\n by b\n\tid'
-        lines 20 'Received :'
+        lines 20 $'Received:\n '
         echo 'ReCeIvEd:'
     } | run -1 post bob@example.com
     refused
@@ -58,6 +58,8 @@ refused() {
 
 @test "RFC 5321 6.3: only Received fields count" {
     {
+        lines 100 'Received '
+        lines 100 'Received :'
         lines 100 'Received-SPF: pass'
         lines 100 'X-Received: by'
         lines 100 'Receive: d'
@@ -70,10 +72,14 @@ refused() {
 @test "RFC 5321 6.3: only the header section counts" {
     { lines 100 'Received: from' && echo && lines 300 'Received: from'; } | post bob@example.com
     taken
-    # It ends, too, at a line that is no field.
-    { lines 100 'Received: from' && echo 'Hello Bob' && lines 300 'Received: from'; } | post bob@example.com
-    taken
+    # It does not end at a line that is no field (RFC 5322 2.1).
+    { lines 100 'Received: from' && echo 'From bob Mon Sep 17' && echo 'Received: from'; } |
+        run -1 post bob@example.com
+    refused
+    # It has not begun behind an empty line, or behind one that begins with a blank.
     { echo && lines 300 'Received: from'; } | post bob@example.com
+    taken
+    { echo ' text' && lines 300 'Received: from'; } | post bob@example.com
     taken
 }
 

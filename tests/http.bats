@@ -5,7 +5,7 @@
 # shellcheck disable=SC2154
 load helpers
 
-refusal='502 5.5.1 This is SMTP, not HTTP'
+refusal='502 5.5.1 This is SMTP in the clear, not HTTP and not TLS'
 
 # What is said to these lines must be the greeting, the refusal, and no more.
 refused() { # LINE...
@@ -16,11 +16,11 @@ refused() { # LINE...
 }
 
 @test "http: each method as first word, in any case, ends the session" {
-    for method in GET HEAD POST PUT DELETE OPTIONS CONNECT; do
+    for method in GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE; do
         refused "$method / HTTP/1.1" NOOP
         refused "$method" NOOP
     done
-    for method in get Post oPTIONS; do
+    for method in get Post oPTIONS patch Trace; do
         refused "$method / HTTP/1.1" NOOP
     done
 }
@@ -32,7 +32,7 @@ S: 220 ...
 C: POST / HTTP/1.1
 C: Host: localhost:2525
 C: Content-Length: 1000000
-S: 502 5.5.1 This is SMTP, not HTTP...
+S: 502 5.5.1 This is SMTP in the clear, not HTTP and not TLS (RFC 5321 7.8)
 E:
 END
     wait_until no_sessions
@@ -89,7 +89,7 @@ END
 }
 
 @test "http: other words, and these as part of others, are only unknown" {
-    for word in GETS XGET FORGET POSTER HEADER PATCH TRACE HTTP/1.1 Host: GET/ 'NOOP GET'; do
+    for word in GETS XGET FORGET POSTER HEADER PATCHED XTRACE TRACER HTTP/1.1 Host: GET/ 'NOOP GET'; do
         printf '%s\r\n' "$word / HTTP/1.1" NOOP | talk >out
         [ "$(wc -l <out)" -eq 3 ]
         [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
@@ -108,11 +108,40 @@ END
     [ -z "$(find mail -type f)" ]
 }
 
-@test "http: TLS, as https has it, does no harm" {
+@test "http: TLS is refused at its second octet, without an end of line" {
     serve
-    # The beginning of a ClientHello; there is no line end in it.
-    printf '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' | send_raw >out
-    [ "$(wc -l <out)" -eq 1 ]
-    printf '\x16\x03\x01\x02\x00\x01\x00\x0d\x0aNOOP\r\n' | send_raw >out
-    [ "$(cut -c 1-9 out | sed 1d | xargs)" = '502 5.5.1' ]
+    # The beginning of a ClientHello.
+    dialogue <<'END'
+S: 220 ...
+X: \x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03
+S: 502 5.5.1 This is SMTP in the clear, not HTTP and not TLS (RFC 5321 7.8)
+E:
+END
+    dialogue <<'END'
+S: 220 ...
+X: \x16\x03\x01\x02\x00\x01\x00\x0d\x0aNOOP\r\n
+S: 502 5.5.1 ...not TLS...
+E:
+END
+}
+
+@test "http: TLS is known however its octets are cut, and 22 alone is not TLS" {
+    pieces <<'END'
+hello = b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03' + b'\r\nNOOP\r\n'
+for cuts in [1], [2], [1, 2], [1, 2, 3, 4, 5], [11]:
+    s = Session()
+    s.send(*(hello[a:b] for a, b in zip([0] + cuts, cuts + [len(hello)])))
+    same(s.end(), ['502 5.5.1'], cuts)
+# Nothing is known of it, so nothing is said, before the second octet has come.
+s = Session()
+s.send(b'\x16')
+same(select.select([s.process.stdout], [], [], 0.2)[0], [], 'what is said to 22')
+s.send(b'\x03')
+same(s.code(), '502 5.5.1', 'the refusal')
+same(s.end(), [], 'the end')
+for other in b'\x16\r\n', b'\x16NOOP\r\n', b'\x03\x16\x03\r\n', b'\x03\r\n', b'NOOP\x16\x03\r\n':
+    s = Session()
+    s.send(other[:1], other[1:], b'NOOP\r\n')
+    same(s.end(), ['500 5.5.2', '250 2.0.0'], other)
+END
 }

@@ -19,6 +19,8 @@ for line in open("trace"):
     fd = re.match(r'(\d+)<(.*?)>', args)
     if name == "chdir":
         cwd = paths[0]
+    elif name == "fchdir":
+        cwd = fd[2]
     elif name.startswith(("open", "creat")) and ("O_CREAT" in args or name == "creat"):
         inode[paths[0]] = paths[0]
         dirty_names.add(paths[0])

@@ -59,7 +59,7 @@ S: 250 2.1.0 ...
 S: 550 5.7.1 ...
 S: 550 5.7.1 ...
 # Not 354, or the client would have to send a message.
-S: 554 5.5.1 ...
+S: 503 5.5.1 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
@@ -73,7 +73,7 @@ same(s.packet(), ['220'], 'the greeting')
 s.send(b'EHLO me\r\nNOOP\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\n'
        b'RCPT TO:<bob@elsewhere.example>\r\nnonsense\r\nRSET\r\nVRFY bob\r\nMAIL\r\nDATA\r\n')
 same(s.packet(), '250|250 2.0.0|250 2.1.0|250 2.1.5|550 5.7.1|500 5.5.1|250 2.0.0|252 2.0.0|'
-     '501 5.1.7|503 5.5.1'.split('|'), 'the replies')
+     '501 5.5.4|503 5.5.1'.split('|'), 'the replies')
 s.send(b'QUIT\r\n')
 same(s.packet(), ['221 2.0.0'], 'the last reply')
 same(s.packet(), [], 'the end')
@@ -203,13 +203,20 @@ END
 s = Inetd(kind=socket.SOCK_SEQPACKET)
 s.packet()
 bad = {b'nonsense': '500 5.5.1', b'': '500 5.5.1', b'\x1b[A': '500 5.5.2', b'STARTTLS': '502 5.5.1',
-       b'DATA': '503 5.5.1', b'x' * 2000: '500 5.5.2', b'NOOP\nNOOP': '500 5.5.2', b'QUIT now': '501 5.5.4',
+       b'DATA': '503 5.5.1', b'x' * 2000: '500 5.5.2', b'QUIT now': '501 5.5.4',
        b'MAIL FROM:<> X=1': '555 5.5.4', b'AUTH PLAIN AGJvYgBib2I=': '502 5.5.1', b'EHLO': '501 5.5.4'}
 s.send(b'HELO me\r\n' + b''.join(line + b'\r\nNOOP\r\n' for line in bad) + b'QUIT\r\n')
 wanted = ['250']
 for line in bad:
     wanted += [bad[line], '250 2.0.0']
 same(s.packet(), wanted + ['221 2.0.0'], 'the replies')
+s.end()
+# But a bare LF ends the session (RFC 5321 2.3.8): what comes before it is answered.
+s = Inetd(kind=socket.SOCK_SEQPACKET)
+s.packet()
+s.send(b'HELO me\r\n' + envelope() + b'.\r\nNOOP\nNOOP\r\nQUIT\r\n')
+same(s.packet(), ['250'] + KEPT + ['500 5.5.2'], 'the replies')
+same(s.packet(), [], 'the end')
 s.end()
 END
 }

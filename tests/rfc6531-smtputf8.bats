@@ -77,9 +77,10 @@ END
         '250 2.1.0 250 2.1.5 354 250 2.0.0 250 2.1.0 553 5.6.7 250 2.0.0 553 5.6.7' ]
 }
 
-@test "RFC 6531 3.4: SMTPUTF8 takes no value, and is said once" {
-    [ "$(answers 'MAIL FROM:<> SMTPUTF8=1' 'MAIL FROM:<> SMTPUTF8=' 'MAIL FROM:<> SMTPUTF8 SMTPUTF8' \
-        'MAIL FROM:<> smtputf8')" = '501 5.5.4 501 5.5.4 501 5.5.4 250 2.1.0' ]
+@test "RFC 6531 3.4: SMTPUTF8 takes no value, and may be said twice" {
+    [ "$(answers 'MAIL FROM:<> SMTPUTF8=1' 'MAIL FROM:<> SMTPUTF8=' 'MAIL FROM:<> SMTPUTF8 SMTPUTF8=1' \
+        $'MAIL FROM:<\xC3\xA9@b.example> SMTPUTF8 smtputf8' RSET 'MAIL FROM:<> smtputf8')" = \
+        '501 5.5.4 501 5.5.4 501 5.5.4 250 2.1.0 250 2.0.0 250 2.1.0' ]
 }
 
 @test "RFC 6531 3.2: SMTPUTF8 belongs to EHLO: after HELO it is unknown" {
@@ -116,10 +117,13 @@ END
 
 @test "RFC 6531 3.3: UTF-8 anywhere but in an address is refused" {
     # RFC 5321 2.4: commands and replies are ASCII.
-    [ "$(answers $'NOOP \xC3\xA9' $'HELP \xC3\xA9' $'\xC3\xA9' $'MAIL \xC3\xA9FROM:<a@b.example> SMTPUTF8' \
+    [ "$(answers $'NOOP \xC3\xA9' $'HELP \xC3\xA9' $'\xC3\xA9' $'RSET \xC3\xA9' $'QUIT \xC3\xA9' \
+        $'DATA \xC3\xA9' $'EHLO \xC3\xA9' $'MAIL\xC3\xA9 FROM:<>')" = \
+        "$(yes '500 5.5.2' | head -n 8 | xargs)" ]
+    # Where an address may come, it is judged with the argument.
+    [ "$(answers $'MAIL \xC3\xA9FROM:<a@b.example> SMTPUTF8' \
         $'MAIL FROM:<a@b.example> SMTPUTF8 \xC3\xA9' $'MAIL FROM:<> SIZE=\xC3\xA9' \
-        $'MAIL FROM:\xC3\xA9<a@b.example> SMTPUTF8' $'RSET \xC3\xA9' $'QUIT \xC3\xA9')" = \
-        "$(yes '500 5.5.2' | head -n 9 | xargs)" ]
+        $'MAIL FROM:\xC3\xA9<a@b.example> SMTPUTF8')" = '501 5.5.4 555 5.5.4 501 5.5.4 501 5.1.7' ]
 }
 
 @test "RFC 6531 3.7.4.1: no reply has UTF-8, SMTPUTF8 or not" {

@@ -169,9 +169,10 @@ END
 @test "RFC 5321 2.3.8: a command with a bare LF smuggles no other in" {
     smuggle <<'END'
 lines = b'MAIL FROM:<evil@example.org>', b'RCPT TO:<victim@localhost>', b'DATA', b'evil', b'.'
+# A bare LF ends the session; after a bare CR it goes on.
 for bare in b'\n', b'\r', b'\n\r', b'\r\r', b'\0\n', b'\r\0\n', b'\n\n':
     said = codes(pour(b'HELO me\r\n' + b'NOOP ' + bare + bare.join(lines) + b'\r\nNOOP\r\nQUIT\r\n'))
-    same(said[2:], ['500 5.5.2', '250 2.0.0', '221 2.0.0'], bare)
+    same(said[2:], ['500 5.5.2'] if b'\n' in bare else ['500 5.5.2', '250 2.0.0', '221 2.0.0'], bare)
 same(os.path.exists('mail/victim'), False, 'a message smuggled in')
 END
 }
