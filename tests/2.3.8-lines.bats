@@ -68,7 +68,7 @@ END
     rest='DATA\r\nSubject: smuggled\r\n.\r\nQUIT\r\n'
     for command in 'RCPT TO:<bob@localhost>\nRCPT TO:<carol@localhost>' 'NOOP\nRSET' \
         'NOOP\nQUIT' 'RSET\n' '\n' '\nRCPT TO:<bob@localhost>' 'QUIT\n' 'FOOBAR\n' \
-        'DATA\n' "NOOP $(x 1100)\nQUIT" "$(x 70000)\nQUIT"; do
+        'DATA\n' "NOOP $(x 1100)\nQUIT" "$(printf %070000d 0)\nQUIT"; do
         printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<dave@localhost>\r\n%b\r\n%b' \
             "$command" "$rest" >session
         tell session
