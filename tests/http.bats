@@ -89,7 +89,8 @@ END
 }
 
 @test "http: other words, and these as part of others, are only unknown" {
-    for word in GETS XGET FORGET POSTER HEADER PATCHED XTRACE TRACER HTTP/1.1 Host: GET/ 'NOOP GET'; do
+    for word in GETS XGET FORGET POSTER HEADER PATCHED XTRACE TRACER HTTP/1.1 Host: GET/ \
+        'NOOP GET'; do
         printf '%s\r\n' "$word / HTTP/1.1" NOOP | talk >out
         [ "$(wc -l <out)" -eq 3 ]
         [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
@@ -139,9 +140,15 @@ same(select.select([s.process.stdout], [], [], 0.2)[0], [], 'what is said to 22'
 s.send(b'\x03')
 same(s.code(), '502 5.5.1', 'the refusal')
 same(s.end(), [], 'the end')
-for other in b'\x16\r\n', b'\x16NOOP\r\n', b'\x03\x16\x03\r\n', b'\x03\r\n', b'NOOP\x16\x03\r\n':
-    s = Session()
-    s.send(other[:1], other[1:], b'NOOP\r\n')
-    same(s.end(), ['500 5.5.2', '250 2.0.0'], other)
+for other in b'N\x03', b'\x16', b'\x16NOOP', b'\x03\x16\x03', b'\x03', b'NOOP\x16\x03':
+    for cut in 1, len(other):
+        s = Session()
+        s.send(other[:cut], other[cut:] + b'\r\nNOOP\r\n')
+        same(s.end(), ['500 5.5.2', '250 2.0.0'], other)
+# Any other octet is not waited behind: this is a person's Enter.
+s = Session()
+s.send(b'\n')
+same(s.code(), '500 5.5.1', 'an empty line')
+same(s.end(), [], 'the end')
 END
 }
