@@ -100,10 +100,10 @@ passes() { [ "$(attempt bob@example.com)" = "$fine" ]; }
         "550 5.7.1 550 5.1.1 501 5.1.3 $later" ]
 }
 
-@test "RFC 5321 3.3: greylist: all recipients put off: DATA gets 554, nothing is kept" {
+@test "RFC 5321 3.3: greylist: all recipients put off: DATA gets 503, nothing is kept" {
     {
         printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' DATA
-    } | TCPREMOTEIP=192.0.2.1 talk -g 3600 | tail -n 1 | grep '^554 5\.5\.1 '
+    } | TCPREMOTEIP=192.0.2.1 talk -g 3600 | tail -n 1 | grep '^503 5\.5\.1 '
     [ ! -e mail/bob ]
 }
 
@@ -121,10 +121,12 @@ passes() { [ "$(attempt bob@example.com)" = "$fine" ]; }
 }
 
 @test "greylist: whatever comes, it stays small" {
-    for i in {1..50000}; do echo "RCPT TO:<u$i@example.com>"; done | sed 's/$/\r/' |
-        { printf 'HELO me\r\nMAIL FROM:<>\r\n' && cat; } |
-        TCPREMOTEIP=192.0.2.1 talk -g 3600 >out
-    [ "$(grep -c "^$later" out)" -eq 50000 ]
+    # A session may be refused 1000 times.
+    for n in {1..51}; do
+        printf -v recipients 'RCPT TO:<u%d@example.com>\r\n' $(seq $((n * 980 - 979)) $((n * 980)))
+        printf 'HELO me\r\nMAIL FROM:<>\r\n%s' "$recipients" | TCPREMOTEIP=192.0.2.1 talk -g 3600
+    done >out
+    [ "$(grep -c "^$later" out)" -eq 49980 ]
     [ "$(du -sk mail | cut -f 1)" -le 2048 ]
 }
 
