@@ -55,7 +55,7 @@ OVER
 }
 
 @test "RFC 5321 4.1.1.1: lmtp: LHLO's argument is EHLO's; it clears the transaction" {
-    [ "$(codes LHLO 'LHLO -' 'LHLO a b')" = '501 5.5.4 501 5.5.4 501 5.5.4' ]
+    [ "$(codes LHLO 'LHLO (me)')" = '501 5.5.4 501 5.5.4' ]
     codes 'LHLO a' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' 'LHLO b' DATA | grep '503 5\.5\.1$'
 }
 
