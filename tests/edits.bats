@@ -10,6 +10,11 @@ setup() {
     cat >old.c <<'END'
 #include <stdio.h>
 
+static void hello(void);        /* it stands below */
+struct pair {
+    int a, b;
+};
+
 /* Says hello. */
 static void hello(void)
 {
@@ -17,10 +22,6 @@ static void hello(void)
     puts("hello");
     puts("world");
 }
-
-struct pair {
-    int a, b;
-};
 
 int main(void)
 {
@@ -58,16 +59,17 @@ END
 #include <stdlib.h>
 #include <stdio.h>
 
+static void hello(void);        /* it stands below */
+struct pair {
+    int a, b;
+    int c;
+};
+
 /* Says it once. */
 static void hello(void)
 {
     puts("hello");
 }
-
-struct pair {
-    int a, b;
-    int c;
-};
 
 static int one = 1;
 

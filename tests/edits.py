@@ -40,6 +40,11 @@ class Misfit(Exception):
     """An edit does not fit the file."""
 
 
+def code(line):
+    """The line without a comment at its end."""
+    return re.sub(r'\s*/\*.*\*/$', '', line)
+
+
 @functools.lru_cache(maxsize=4)
 def definitions(lines):
     """What a file defines, given as a tuple: names to (first line, line after the last)."""
@@ -49,14 +54,14 @@ def definitions(lines):
         if match is None or match[1] in found:
             continue
         body = number
-        while body < len(lines) and not lines[body].endswith(('{', ';')):
+        while body < len(lines) and not code(lines[body]).endswith(('{', ';')):
             body += 1
-        if body == len(lines) or lines[body].endswith(';'):
+        if body == len(lines) or code(lines[body]).endswith(';'):
             continue                    # only declared
         start, end = number, body
         while not re.fullmatch(r'\}|\}.*;', lines[end]):
             end += 1
-        if start > 0 and lines[start - 1].endswith('*/'):
+        if start > 0 and re.fullmatch(r'(/| )\*.*\*/', lines[start - 1]):
             while not lines[start - 1].startswith('/*'):
                 start -= 1
             start -= 1
