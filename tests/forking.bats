@@ -124,6 +124,51 @@ $: wait "$client"
 END
 }
 
+@test "SIGTERM: at whatever moment it comes, a session that waits is told soon" {
+    # Each time the clock is read is such a moment, and one is just before read().
+    if grep -q __asan_init "$SMTPD"; then skip "sanitizers let no library come before them"; fi
+    cat >clock.c <<'END'
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    static int reading;
+
+    if (++reading == atoi(getenv("READING")) && write(2, "now\n", 4) == 4)
+        raise(SIGTERM);
+    return (int)syscall(SYS_clock_gettime, id, t);
+}
+END
+    "${CC:-cc}" -shared -fPIC -o clock.so clock.c || skip "no library can be made here"
+    for n in {1..20}; do
+        READING=$n LD_PRELOAD=$PWD/clock.so "$SMTPD" -i -m mail \
+            <>"$PIPES.none" >"out$n" 2>"log$n" 3>&- 4>&- &
+        asked+=($!)
+    done
+    wait_until greeted
+    sleep 2.5 # until then the alarm that was set for the log would wake them
+    WAIT=2 wait_until told
+    mapfile -t told < <(grep -l '^now$' log*)
+    kill "${asked[@]}" 2>/dev/null || :
+    wait "${asked[@]}"
+    [ ${#told[@]} -gt 5 ] || skip "smtpd is linked statically, or there is no LD_PRELOAD"
+}
+
+greeted() { [ "$(cat out* | grep -c ^220)" -eq 20 ]; }
+
+# Who got the signal has said so.
+told() {
+    local each
+    for each in log*; do
+        if grep '^now$' "$each"; then grep '^421 4\.3\.2 ' "out${each#log}" || return; fi
+    done
+}
+
 @test "-c: one session too many gets 421 4.7.0, until another leaves" {
     serve -c 2
     dialogue <<'END'
