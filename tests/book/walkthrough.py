@@ -23,6 +23,10 @@ The first word after ``` says what a block is:
                 stands for any lines, within a line for any text
     sh server   a command that goes on running: it has been obeyed when the
                 output shown has come, and ends with the chapter or the next
+    sh server beside
+                another one, which runs beside those before; 2526 and 5353 are
+                other ports here, too
+    seen        lines that the last server has printed, one after the other
     zone        a zone file: it is saved as example.com.zone
     diff        what "Break it" changes in smtpd.c: tests/mutants/run does that
 
@@ -97,11 +101,17 @@ def parse():
     return blocks, prose
 
 
-def programs(chapters=range(1, 13)):
+def chapters():
+    """The numbers of the chapters."""
+    return [int(number) for number in
+            re.findall(r'(?m)^## (\d+)\. ', read('walkthrough.md'))]
+
+
+def programs(of=None):
     """The programs of these chapters as they are at the end: name to text."""
     made, text = {}, ''
     for block in parse()[0]:
-        if block.is_program() and block.chapter in chapters:
+        if block.is_program() and (of is None or block.chapter in of):
             if block.kind == 'c':
                 text = '\n'.join(block.lines) + '\n'
             else:
@@ -138,8 +148,8 @@ class Reader:
 
     def __init__(self, crlf):
         self.end = b'\r\n' if crlf else b'\n'
-        self.nc = self.server = None
-        self.port = free_port()
+        self.nc, self.servers = None, []
+        self.ports = {number: str(free_port()) for number in ('2525', '2526', '5353')}
         for name in ('smtpd.c', 'README.md', 'walkthrough.md', 'tests'):
             os.symlink(os.path.join(ROOT, name), name)
         with open('Makefile', 'w', encoding='utf-8') as file:
@@ -150,7 +160,8 @@ class Reader:
 
     def adapt(self, text):
         nc = os.environ.get('NC_EOF', 'nc -N')
-        return text.replace('2525', str(self.port)).replace('nc -N', nc)
+        return re.sub('2525|2526|5353', lambda match: self.ports[match[0]],
+                      text).replace('nc -N', nc)
 
     def play(self, block):
         if not all(shutil.which(need) for need in block.needs):
@@ -159,6 +170,8 @@ class Reader:
             self.converse(block)
         elif block.kind == 'sh' and 'server' in block.words:
             self.serve(block)
+        elif block.kind == 'seen':
+            self.see(block)
         elif block.kind == 'sh':
             self.obey(block)
         elif block.kind == 'zone':
@@ -194,43 +207,59 @@ class Reader:
 
     def serve(self, block):
         self.hang_up()
-        self.stop()
+        if 'beside' not in block.words:
+            self.stop()
         (command, wanted), = self.commands(block)
-        command = re.sub(r'\./smtpd\b', f'./smtpd -p {self.port}', command)
-        with open('.server', 'wb') as log:
-            self.server = subprocess.Popen(
+        command = re.sub(r'\./smtpd\b', f'./smtpd -p {self.ports["2525"]}', command)
+        with open(f'.server{len(self.servers)}', 'wb') as log:
+            self.servers.append(subprocess.Popen(
                 ['bash', '-c', command], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True)
+                stderr=subprocess.STDOUT, start_new_session=True))
+        self.await_output(block, f'$ {command}', wanted)
+
+    def see(self, block):
+        wanted = [self.adapt(line) for line in block.lines]
+        self.await_output(block, 'the server', ['...', *wanted, '...'])
+
+    def await_output(self, block, who, wanted):
+        """Wait until the last server has printed what is wanted."""
         until = time.monotonic() + WAIT
         while time.monotonic() < until:
-            with open('.server', encoding='utf-8') as log:
-                got = log.read().splitlines()
+            got = self.printed(len(self.servers) - 1).splitlines()
             if matches(wanted, got):
                 return
             time.sleep(0.02)
-        raise Fault(f'{block.where()}: $ {command}\nprinted\n'
+        raise Fault(f'{block.where()}: {who}\nprinted\n'
                     + '\n'.join(got) + '\nand not\n' + '\n'.join(wanted))
 
+    @staticmethod
+    def printed(number):
+        with open(f'.server{number}', encoding='utf-8', errors='replace') as log:
+            return log.read()
+
     def stop(self):
-        if self.server is None:
-            return
-        try:
-            os.killpg(self.server.pid, signal.SIGTERM)
-            self.server.wait(WAIT)
-        except subprocess.TimeoutExpired:
-            raise Fault('the server did not end at SIGTERM') from None
-        except ProcessLookupError:
-            pass
-        finally:
-            with open('.server', encoding='utf-8', errors='replace') as log:
-                crash = re.search('.*(Sanitizer|runtime error):.*', log.read())
+        while self.servers:
+            server = self.servers[-1]
             try:
-                os.killpg(self.server.pid, signal.SIGKILL)
+                os.killpg(server.pid, signal.SIGTERM)
+                server.wait(WAIT)
+            except subprocess.TimeoutExpired:
+                raise Fault('the server did not end at SIGTERM') from None
             except ProcessLookupError:
                 pass
-            self.server = None
-        if crash:
-            raise Fault(f'the server complained: {crash[0]}')
+            finally:
+                self.kill()
+            crash = re.search('.*(Sanitizer|runtime error):.*',
+                              self.printed(len(self.servers)))
+            if crash:
+                raise Fault(f'the server complained: {crash[0]}')
+
+    def kill(self):
+        """The last server, and what it has started."""
+        try:
+            os.killpg(self.servers.pop().pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def converse(self, block):
         for line in block.lines:
@@ -248,7 +277,7 @@ class Reader:
         if text.startswith('220'):
             self.hang_up()
             self.nc = subprocess.Popen(
-                ['nc', '127.0.0.1', str(self.port)], bufsize=0,
+                ['nc', '127.0.0.1', self.ports['2525']], bufsize=0,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL)
         got = self.hear()
@@ -311,8 +340,8 @@ def play(chapter, crlf):
         return [str(fault)]
     finally:
         reader.hang_up()
-        if reader.server is not None:
-            os.killpg(reader.server.pid, signal.SIGKILL)
+        while reader.servers:
+            reader.kill()
     return []
 
 
@@ -409,7 +438,7 @@ def departures():
         section = row[0].split('-')[0]
         if row[-1].startswith('departs: ') and not re.search(
                 rf'RFC 5321 {re.escape(section)}(?![.\d]*\d)', argued):
-            yield f'chapter 12 does not argue {row[0]}: {row[2]}'
+            yield f'the last chapter does not argue {row[0]}: {row[2]}'
 
 
 def diagram():
@@ -435,7 +464,7 @@ def diagram():
 def exercises():
     """Each chapter gives an exercise, and it is there."""
     _, prose = parse()
-    for chapter in range(1, 13):
+    for chapter in chapters():
         text = '\n'.join(line for _, c, line in prose if c == chapter)
         named = re.findall(r'make exercises NAME=(\w+)', text)
         if not named:
@@ -454,7 +483,7 @@ def sizes():
         typed = block.kind == 'zone' or block.is_program()
         if len(block.lines) > (50 if typed else 20):
             yield f'{block.where()}: a block of {len(block.lines)} lines'
-    for chapter in range(1, 13):
+    for chapter in chapters():
         words = sum(len(line.split()) for _, c, line in prose
                     if c == chapter and not line.startswith('|'))
         if not 500 <= words <= 900:
