@@ -26,16 +26,18 @@ chapter() { walkthrough play "$1" crlf; }
 @test "walkthrough.md: chapter 10 by itself, with CRLF" { chapter 10; }
 @test "walkthrough.md: chapter 11 by itself, with CRLF" { chapter 11; }
 @test "walkthrough.md: chapter 12 by itself, with CRLF" { chapter 12; }
+@test "walkthrough.md: chapter 13 by itself, with CRLF" { chapter 13; }
+@test "walkthrough.md: chapter 14 by itself, with CRLF" { chapter 14; }
 
 @test "walkthrough.md: each C excerpt stands in smtpd.c, line for line" {
     walkthrough excerpts
 }
 
-@test "walkthrough.md: each step of the toy compiles without a warning" {
+@test "walkthrough.md: each step of toy and client compiles without a warning" {
     local toys
     walkthrough toys
-    toys=(toy*.c)
-    [ "${#toys[@]}" -ge 5 ]
+    toys=(toy*.c send*.c)
+    [ "${#toys[@]}" -ge 7 ]
     for toy in "${toys[@]}"; do
         "${CC:-cc}" -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -o toy "$toy"
     done
@@ -44,6 +46,29 @@ chapter() { walkthrough play "$1" crlf; }
 @test "walkthrough.md: tests/book/toy5.c is what the toy has become" {
     walkthrough toys
     diff "$ROOT/tests/book/toy5.c" toy5.c
+}
+
+# What send2 says by its exit status, of what a server has said.
+sends() { # EXIT STATUS [SERVER'S OPTIONS]
+    serve "${@:2}"
+    run -"$1" ./send2 127.0.0.1 "$PORT" '' bob@localhost carol@example.com <letter
+    end_server
+}
+
+@test "walkthrough.md: the client has 90 lines at most, and sends octet for octet" {
+    walkthrough toys
+    [ "$(wc -l <send2.c)" -le 90 ]
+    "${CC:-cc}" -std=c99 -O2 -o send2 send2.c
+    printf '%s\n' 'Subject: dots' '' . .. ...x 'x.' '' ' .' >letter
+    printf 'no line end' >>letter
+    sends 0
+    diff <(cat letter; echo) <(tail -n 9 "$(message bob)")
+    [ "$(mail_count carol)" -eq 1 ]
+    sends 75 -x 'exit 75'
+    sends 77 -x 'exit 77'
+    sends 77 -d localhost
+    run -75 ./send2 127.0.0.1 "$PORT" '' bob@localhost <letter
+    [ "$(mail_count bob)" -eq 1 ]
 }
 
 @test "walkthrough.md: each function named exists" {
