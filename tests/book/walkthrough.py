@@ -480,7 +480,7 @@ def sizes():
     typed in at most 50."""
     blocks, prose = parse()
     for block in blocks:
-        typed = block.kind == 'zone' or block.is_program()
+        typed = block.kind in ('zone', 'ini') or block.is_program()
         if len(block.lines) > (50 if typed else 20):
             yield f'{block.where()}: a block of {len(block.lines)} lines'
     for chapter in chapters():
