@@ -60,17 +60,22 @@ as_nobody() {
     fi
 }
 
-@test "-h: the usage on standard output, each option in it" {
+@test "-h: the version and the usage on standard output, each option in it" {
     run -0 --separate-stderr "$SMTPD" -h
     [ -z "$stderr" ]
-    [[ ${lines[0]} == [Uu]sage:*smtpd* ]]
-    for option in l p m d n s u z c k t i v h; do
+    [[ ${lines[0]} =~ ^smtpd\ [0-9]+\.[0-9]+$ ]]
+    [[ ${lines[1]} == [Uu]sage:*smtpd* ]]
+    for option in l p m d n s u z c k t a x i v h; do
         grep -qE -- "^ *-$option" <<<"$output"
     done
+    # The greeting says the same version.
+    version=${lines[0]}
+    talk </dev/null >greeting
+    grep -qF " $version " greeting
 }
 
 @test "an unknown option, a stray argument, a value left out: exit 64" {
-    misused x -x
+    misused q -q
     misused stray stray
     misused stray -v stray
     misused stray -- stray
@@ -106,6 +111,14 @@ as_nobody() {
     misused -d -d ''
     misused -d -d 'bob@example.com'
     misused -d -d 'two words'
+    # One dot at the end of -n is dropped, and no more than one.
+    misused -n -n .
+    misused -n -n mx..
+    # RFC 5321 4.1.3: none of these is an address literal.
+    for literal in '[]' '[192.0.2]' '[192.0.2.256]' '[192.0.2.1' '[2001:db8::1]' \
+        '[IPv6:192.0.2.1]' '[x:y]'; do
+        misused -d -d "$literal"
+    done
 }
 
 @test "-l: an address, or exit 64" {
@@ -186,6 +199,20 @@ smtpd: listening on [::1] port $PORT" ]
     [ "$(cat log)" = "smtpd: listening on 127.0.0.1 port $PORT" ]
 }
 
+@test "-l: with :: it is IPv6 alone" {
+    py 2>/dev/null <<<'import socket; socket.socket(socket.AF_INET6).bind(("::1", 0))' ||
+        skip "no IPv6 here"
+    # Beside it the same port can be bound on IPv4.
+    serve -l :: -l 0.0.0.0
+    wait_until has_lines 2
+    grep -Fqx "smtpd: listening on [::] port $PORT" log
+    grep -Fqx "smtpd: listening on 0.0.0.0 port $PORT" log
+    end_server
+    serve -l ::
+    HOST=::1 dialogue <<<'S: 220 mail.example.com ESMTP...'
+    run -1 nc -z 127.0.0.1 "$PORT"
+}
+
 @test "-n: the greeting, EHLO and Received have this name, and it is a domain" {
     serve -n mx.example.net
     dialogue <<'END'
@@ -204,6 +231,31 @@ END
     [[ $(field Received "$(message bob)") == *" by mx.example.net "* ]]
 }
 
+@test "-n: one dot at its end is dropped, and likewise from the machine's own name" {
+    serve -n mx.example.net.
+    dialogue <<'END'
+S: 220 mx.example.net ESMTP...
+C: HELO me
+S: 250 mx.example.net ...
+C: MAIL FROM:<>
+S: 250 ...
+C: RCPT TO:<bob@mx.example.net>
+S: 250 2.1.5 ...
+C: DATA
+S: 354 ...
+C: .
+S: 250 2.0.0 ...
+END
+    [[ $(field Received "$(message bob)") == *" by mx.example.net "* ]]
+    [[ $(message bob) == *.mx.example.net ]]
+    end_server
+    unshare -u true 2>/dev/null || skip "needs a host name of its own"
+    # shellcheck disable=SC2016
+    unshare -u sh -c 'echo box.example.org. >/proc/sys/kernel/hostname && exec "$0" -i' \
+        "$SMTPD" </dev/null >greeting 2>>log
+    grep -q '^220 box\.example\.org ESMTP' greeting
+}
+
 @test "-d: left out, it is localhost, example.com and the -n name" {
     serve -n mx.example.net
     rcpt bob@localhost "250 2.1.5"
@@ -211,6 +263,7 @@ END
     rcpt bob@mx.example.net "250 2.1.5"
     rcpt bob@example.net "550 5.7.1"
     rcpt bob@a.example.com "550 5.7.1"
+    rcpt 'bob@[127.0.0.1]' "550 5.7.1"
 }
 
 @test "-d: the first replaces the defaults, others add to it" {
@@ -222,12 +275,25 @@ END
     rcpt bob@mail.example.com "550 5.7.1"
 }
 
-@test "-d '*': every domain, but no address literal of somebody else" {
+@test "-d: an address literal, compared as text, in any case" {
+    serve -d '[192.0.2.1]' -d '[IPv6:2001:DB8::1]' -d one.example
+    rcpt 'bob@[192.0.2.1]' "250 2.1.5"
+    rcpt 'bob@[ipv6:2001:db8::1]' "250 2.1.5"
+    rcpt bob@one.example "250 2.1.5"
+    # Another address, the same in other words, and that which this server is reached by.
+    rcpt 'bob@[192.0.2.2]' "550 5.7.1"
+    rcpt 'bob@[IPv6:2001:db8:0::1]' "550 5.7.1"
+    rcpt 'bob@[127.0.0.1]' "550 5.7.1"
+    rcpt bob@localhost "550 5.7.1"
+}
+
+@test "-d '*': every domain, and every address literal" {
     serve -d '*'
     rcpt bob@anywhere.example "250 2.1.5"
     rcpt bob@localhost "250 2.1.5"
     rcpt 'bob@[127.0.0.1]' "250 2.1.5"
-    rcpt 'bob@[192.0.2.1]' "550 5.7.1"
+    rcpt 'bob@[192.0.2.1]' "250 2.1.5"
+    rcpt 'bob@[IPv6:2001:db8::1]' "250 2.1.5"
 }
 
 @test "-m: mail lies there; left out, in ./mail" {
@@ -307,9 +373,11 @@ END
 @test "-v: shows each line, both ways; left out, none" {
     serve -v
     letter bob@localhost 'Subject: hello'
-    for line in 'S: 220 mail.example.com' 'C: HELO me' 'C: Subject: hello' 'C: .' 'S: 221 2.0.0'; do
+    for line in 'S: 220 mail.example.com' 'C: HELO me' 'C: Subject: hello' 'S: 221 2.0.0'; do
         grep -Fq "$line" log
     done
+    # The final dot is no line of the message's.
+    run -1 grep -q 'C: \.$' log
     end_server
     serve
     letter bob@localhost 'Subject: hello'
