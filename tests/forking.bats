@@ -66,38 +66,97 @@ END
     done
 }
 
-@test "SIGTERM: a session inside DATA finishes it, and gets its reply first" {
+@test "RFC 5321 3.8: SIGTERM: a session inside DATA gets 421 at once, and nothing is left" {
     serve
+    # Much is on disk already, and but for its last octet the end is there.
     dialogue <<END
 $LETTER
-C: one
+X: $(printf '%0100000d' 0)\r\n.\r
+\$: wait_until in_tmp
 \$: kill -s TERM "\$SERVER"
-\$: wait_until refuses_connections
-C: two
-C: .
-S: 250 2.0.0 ...
+\$: SECONDS=0
 S: 421 4.3.2 ...
+E:
+\$: [ "\$SECONDS" -le 1 ]
 END
-    stopped
-    [ "$(tail -n 2 "$(message bob)")" = $'one\ntwo' ]
-}
-
-refuses_connections() { ! nc -z 127.0.0.1 "$PORT" 2>/dev/null; }
-
-@test "SIGTERM: a message gets 30 seconds to arrive, then 421, and is not kept" {
-    hasty
-    serve
-    SECONDS=0
-    dialogue <<END
-$LETTER
-\$: kill -s TERM "\$SERVER"
-C: one
-S: 421 4.3.2 ...
-END
-    [ "$SECONDS" -ge 2 ]
-    [ "$SECONDS" -le 9 ]
     stopped
     [ -z "$(find mail -type f)" ]
+}
+
+in_tmp() { [ -n "$(find mail/bob/tmp -type f)" ]; }
+
+@test "SIGHUP: 421 and no file left in tmp, for a session as for the server" {
+    serve
+    for whom in "\$(sessions)" "\$SERVER"; do
+        dialogue <<END
+$LETTER
+X: $(printf '%0100000d' 0)\r\n
+\$: wait_until in_tmp
+\$: kill -s HUP $whom
+S: 421 4.3.2 ...
+E:
+END
+        [ -z "$(find mail -type f)" ]
+        [ "$whom" = "\$SERVER" ] || served
+    done
+    stopped
+}
+
+@test "SIGHUP: nohup has it ignored, by server and sessions" {
+    need nohup
+    start nohup "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+    dialogue <<END
+$LETTER
+\$: kill -s HUP "\$SERVER" \$(sessions)
+\$: served
+C: one
+C: .
+S: 250 2.0.0 ...
+C: QUIT
+S: 221 ...
+END
+    [ "$(mail_count bob)" -eq 1 ]
+}
+
+@test "RFC 5321 3.8: SIGTERM: a whole message is kept and told, then 421 for what was pipelined" {
+    need strace
+    strace -o trace true 2>/dev/null || skip "strace may not trace here"
+    # The third fsync(), the message's own, takes half a second.
+    start env ASAN_OPTIONS=detect_leaks=0 strace -D -f -o trace -e trace=fsync -e inject=fsync:delay_enter=500000:when=3 \
+        "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+    dialogue <<END
+$LETTER
+C: one
+C: .
+C: NOOP
+C: MAIL FROM:<>
+\$: wait_until written
+\$: kill -s TERM "\$SERVER"
+S: 250 2.0.0 ...
+S: 421 4.3.2 ...
+E:
+END
+    stopped
+    [ "$(tail -n 1 "$(message bob)")" = one ]
+    grep -q 'fsync.*DELAYED' trace
+}
+
+written() { [ -n "$(find mail/bob/tmp -type f -size +0)" ]; }
+
+@test "SIGTERM: the server is gone within five seconds, whatever its clients do" {
+    serve -t 100
+    pieces <<'END'
+import signal
+deaf, busy = Client(small=True), Client('220')
+deaf.deafen(b'HELP\r\n' * 1000)     # it takes no replies, and there are more to come
+busy.begins('bob')                  # it goes on with its message
+os.kill(int(os.environ['SERVER']), signal.SIGTERM)
+busy.began = time.monotonic()
+same(busy.drip(b'x' * 1000, 0.01), ['421 4.3.2'], 'what is said at the end')
+until(lambda: os.system('kill -0 $SERVER 2>/dev/null'), 'the end of the server')
+same(busy.age() < 6, True, 'the seconds that took: %.1f' % busy.age())
+END
+    stopped
 }
 
 @test "SIGTERM: fifty idle sessions get their 421, and the server ends" {
@@ -379,6 +438,40 @@ C: NOOP
 S: 250 ...
 END
     grep -q '^smtpd\[.*fork' log
+}
+
+@test "accept() fails for a reason that is not the client's: logged, no busy loop, and recovery" {
+    need strace
+    strace -o trace true 2>/dev/null || skip "strace may not trace here"
+    ports=()
+    for error in EPERM EINVAL ENOMEM; do
+        start env ASAN_OPTIONS=detect_leaks=0 strace -D -o "trace.$error" -e inject=accept,accept4:error="$error":when=1..2 \
+            "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+        ports+=("$PORT")
+        mv log "log.$error"
+    done
+    # Each failure takes a second, and then the same client is served.
+    py "${ports[@]}" <<'END'
+import socket, sys, time
+began = time.monotonic()
+for client in [socket.create_connection(("127.0.0.1", int(port))) for port in sys.argv[1:]]:
+    client.settimeout(10)
+    assert client.recv(4) == b"220 "
+    assert 1.9 < time.monotonic() - began < 6, time.monotonic() - began
+END
+    for error in EPERM EINVAL ENOMEM; do
+        [ "$(grep -c "^smtpd\[[0-9]*\]: can't accept: " "log.$error")" -eq 2 ]
+    done
+    grep -q "can't accept: Operation not permitted" log.EPERM
+}
+
+@test "accept() fails since the client has gone: not logged, and not waited for" {
+    need strace
+    strace -o trace true 2>/dev/null || skip "strace may not trace here"
+    start env ASAN_OPTIONS=detect_leaks=0 strace -D -o trace -e inject=accept,accept4:error=ECONNABORTED:when=1..5 \
+        "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+    WAIT=1 served
+    run -1 grep accept log
 }
 
 @test "accept() fails: a line in the log, no busy loop, and recovery" {
