@@ -122,7 +122,8 @@ END
     need strace
     strace -o trace true 2>/dev/null || skip "strace may not trace here"
     # The third fsync(), the message's own, takes half a second.
-    start env ASAN_OPTIONS=detect_leaks=0 strace -D -f -o trace -e trace=fsync -e inject=fsync:delay_enter=500000:when=3 \
+    start env ASAN_OPTIONS=detect_leaks=0 strace -D -f -o trace -e trace=fsync \
+        -e inject=fsync:delay_enter=500000:when=3 \
         "$SMTPD" -l 127.0.0.1 -p 0 -m mail
     dialogue <<END
 $LETTER
@@ -445,8 +446,8 @@ END
     strace -o trace true 2>/dev/null || skip "strace may not trace here"
     ports=()
     for error in EPERM EINVAL ENOMEM; do
-        start env ASAN_OPTIONS=detect_leaks=0 strace -D -o "trace.$error" -e inject=accept,accept4:error="$error":when=1..2 \
-            "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+        start env ASAN_OPTIONS=detect_leaks=0 strace -D -o "trace.$error" \
+            -e inject=accept,accept4:error="$error":when=1..2 "$SMTPD" -l 127.0.0.1 -p 0 -m mail
         ports+=("$PORT")
         mv log "log.$error"
     done
@@ -468,8 +469,8 @@ END
 @test "accept() fails since the client has gone: not logged, and not waited for" {
     need strace
     strace -o trace true 2>/dev/null || skip "strace may not trace here"
-    start env ASAN_OPTIONS=detect_leaks=0 strace -D -o trace -e inject=accept,accept4:error=ECONNABORTED:when=1..5 \
-        "$SMTPD" -l 127.0.0.1 -p 0 -m mail
+    start env ASAN_OPTIONS=detect_leaks=0 strace -D -o trace \
+        -e inject=accept,accept4:error=ECONNABORTED:when=1..5 "$SMTPD" -l 127.0.0.1 -p 0 -m mail
     WAIT=1 served
     run -1 grep accept log
 }

@@ -1,5 +1,6 @@
-"""Clients that are slow, or leave, for 4.5.3.2-timeouts.bats. The server on $PORT
-gives them a second (-t 1). The program on standard input may use all of this."""
+"""Clients that are slow, or leave, for 4.5.3.2-timeouts.bats, 7.8-slow-readers.bats
+and 4.1.1.10-leaving.bats. The server on $PORT gives them a second (-t 1), or two.
+The program on standard input may use all of this."""
 import re, select, socket, time
 from pieces import Client, codes, envelope, message, run, same
 
@@ -15,7 +16,7 @@ STATES = {  # what brings a session there, and the code that shows it is there
     'line begun': (b'NOOP\r\nNOO', b'250 2.0.0'),
     'line all but ended': (b'NOOP\r\nNOOP\r', b'250 2.0.0'),
     'long line': (b'NOOP\r\n' + b'x' * 5000, b'250 2.0.0'),
-    'behind a bare LF': (b'HELO me\r\nNOOP\nNOOP', b'500 5.5.2'),
+    'line with a CR': (b'NOOP\r\nNOOP\rNOOP', b'250 2.0.0'),
 }
 
 
@@ -50,7 +51,7 @@ def steady():
     """A message at a steady 1000 octets a second."""
     c = reach('in data')
     c.send(message(1, b''))
-    while c.age() < 3:
+    while c.age() < 4:
         c.send(b'x' * 98 + b'\r\n')
         time.sleep(0.1)
     c.send(b'.\r\n')
@@ -60,14 +61,22 @@ def steady():
 
 
 def on_the_whole():
-    """Much at first, then little, but never nothing for a second."""
+    """Nothing for most of two seconds (-t 2), then what makes up for it; and again."""
     c = reach('in data')
-    c.send(message(2, b'x' * 5000))
-    for _ in range(5):
-        time.sleep(0.6)
-        c.send(b'x')
-    c.send(b'\r\n.\r\nQUIT\r\n')
+    c.send(message(2, b''))
+    for _ in range(3):
+        time.sleep(1.5)
+        c.send(b'x' * 998 + b'\r\n')
+    c.send(b'.\r\nQUIT\r\n')
     same(c.rest(), ['250 2.0.0', '221 2.0.0'], 'on the whole')
+
+
+def no_stock():
+    """Much at first buys no more than a second from then: there is 421."""
+    c = reach('in data')
+    c.send(b'x' * 50000)
+    same(c.drip(b'x', 0.3), ['421 4.4.2'], 'much at first, then little')
+    same(0.9 < c.age() < 6, True, '%.1f seconds' % c.age())
 
 
 def goes_on(state, octets, wanted):
