@@ -44,7 +44,7 @@ END
     [ "$(ls mail)" = bob ]
 }
 
-@test "-s: when all recipients are refused DATA gets 554 and nothing is made" {
+@test "-s: when all recipients are refused DATA gets 503 and nothing is made" {
     serve -s
     dialogue <<'END'
 S: 220 ...
@@ -55,7 +55,7 @@ S: 250 2.1.0 ...
 C: RCPT TO:<carol@localhost>
 S: 550 5.1.1 ...
 C: DATA
-S: 554 5.5.1 ...
+S: 503 5.5.1 ...
 END
     [ -z "$(ls -A mail)" ]
 }

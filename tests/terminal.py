@@ -53,7 +53,7 @@ try:
     # Some end when the server has closed, some with the next line or Ctrl-C.
     for keys in b'', b'\r', b'\3':
         press(keys)
-        while look(0.5):
+        while look(0.1):
             pass
         if os.waitpid(pid, os.WNOHANG)[0]:
             pid = 0
