@@ -61,8 +61,8 @@ def same(got, wanted, what):
         sys.exit('%.400s:\nwanted %.400r\ngot    %.400r' % (what, wanted, got))
 
 
-def until(condition, what):
-    end = time.monotonic() + 10
+def until(condition, what, seconds=10):
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, 'waited in vain for ' + what
         time.sleep(0.01)
@@ -225,7 +225,7 @@ class Session(Wire):
 class Client(Wire):
     """A connection to the server on $PORT."""
 
-    def __init__(self, *wanted, source=None, small=False):
+    def __init__(self, *wanted, source=None, small=False, port=None):
         """What the server says first has the codes that are wanted."""
         self.socket = socket.socket()
         self.socket.settimeout(20)
@@ -233,7 +233,7 @@ class Client(Wire):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         if source:
             self.socket.bind((source, 0))
-        self.socket.connect((LOCALHOST, int(os.environ['PORT'])))
+        self.socket.connect((LOCALHOST, int(port or os.environ['PORT'])))
         self.began = time.monotonic()
         self.hears(*wanted)
 
