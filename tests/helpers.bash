@@ -51,7 +51,6 @@
 #   body FILE          a message from its first empty line on
 #   field NAME FILE    each header field of that name, each on one line, folds
 #                      made one space
-#   hasty              from now on SMTPD is one built to stop after 3 seconds, not 30
 #   py [ARGS] <<'END'  run a Python program, for what nc can't do
 #   pieces [ARGS] <<'END'  a program that has the names of pieces.py
 #   need COMMAND...    skip the test where one of these isn't installed
@@ -441,18 +440,6 @@ field() {
         on { print text }
         { on = index(tolower($0), tolower(name)) == 1; text = $0 }
         END { if (on) print text }'
-}
-
-hasty() {
-    local source=${SMTPD%/*}/smtpd.c flags=()
-    [ -e "$source" ] || source=$ROOT/smtpd.c
-    if grep -q __asan_init "$SMTPD"; then
-        flags=('-fsanitize=address,undefined' -fno-sanitize-recover=all)
-    fi
-    sed 's/STOP_SECONDS = 30,/STOP_SECONDS = 3,/' "$source" >hasty.c
-    grep -q 'STOP_SECONDS = 3,' hasty.c
-    "${CC:-cc}" -w "${flags[@]}" -o hasty hasty.c
-    SMTPD=$PWD/hasty
 }
 
 py() { "$PYTHON" -I - "$@"; }
