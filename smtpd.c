@@ -902,7 +902,7 @@ static const char *await_lf(struct session *s)
         size_t length = s->in_end - s->in_start;
         const char *lf = memchr(s->in + s->in_start, '\n', length);
 
-        if (lf != NULL || length >= MAX_COMMAND_LINE)
+        if (lf != NULL || length >= MAX_COMMAND_LINE + 2)
             return lf;
         fill(s);
     }
@@ -1681,6 +1681,7 @@ static int run_hook(const struct session *s)
     } while (ended == -1 && errno == EINTR && now() < deadline);
     if (ended == -1) {
         kill(-pid, SIGKILL);
+        waitpid(pid, &status, 0);       /* at most until on_signal()'s alarm */
         return -1;
     }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
@@ -2015,7 +2016,8 @@ static const char *read_line(struct session *s, bool secret)
     else
         log_dialogue("C: ", piece.text, piece.length);
     refuse_http(s);
-    too_long = piece.length + 2 > MAX_COMMAND_LINE;         /* 2: its CRLF */
+    /* 2: its CRLF.  RFC 4616 2 lets an answer be 1024 octets without it. */
+    too_long = piece.length + (secret ? 0 : 2) > MAX_COMMAND_LINE;
     while (!piece.ends_line && !piece.bare_lf)
         next_piece(s, &piece);
     if (piece.bare_lf) {
@@ -2070,20 +2072,18 @@ static void put_line(const char *line, size_t length)
 {
     static double silent_until;
     double deadline = now() + LOG_SECONDS;
-    ssize_t n;
+    ssize_t n = (ssize_t)length;        /* syslog() tells no error */
 
     if (now() < silent_until)
         return;
-    if (options.to_syslog) {
-        wake_at(deadline);
-        syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
-        return;
-    }
     do {
         wake_at(deadline);
-        n = write(STDERR_FILENO, line, length);
+        if (options.to_syslog)
+            syslog(LOG_INFO, "%s", strchr(line, ' ') + 1);  /* it adds smtpd */
+        else
+            n = write(STDERR_FILENO, line, length);
     } while (n == -1 && errno == EINTR && now() < deadline);
-    if (n < (ssize_t)length)            /* it is lost, or cut */
+    if (n < (ssize_t)length || (options.to_syslog && now() >= deadline))
         silent_until = now() + LOG_SILENCE;
 }
 
@@ -2252,7 +2252,7 @@ static void become_session(const struct server *server, int connection,
         _exit(EX_OSERR);
     }
     close(connection);
-    serve(client, is_local(client));
+    serve(client, *client->text != '\0' && is_local(client));
 }
 
 /* Fork a child for the connection, or turn it away. */
@@ -2305,9 +2305,7 @@ static void wait_for_clients(struct server *server)
     alarm(0);
     alarm_rang = 1;
     reap(server, WNOHANG);
-    if (stopping)
-        return;
-    if (poll(server->listeners, server->listener_count, -1) <= 0)
+    if (stopping || poll(server->listeners, server->listener_count, -1) <= 0)
         return;                 /* a signal */
     reap(server, WNOHANG);      /* so that no dead child counts for -c */
     for (nfds_t i = 0; i < server->listener_count; i++)
@@ -2677,6 +2675,7 @@ int main(int argc, char **argv)
              (long)getpid());
     choose_log(STDIN_FILENO);
     take_options(argc, argv);
+    options.to_syslog = options.to_syslog && options.inetd;
     if (options.inetd)
         choose_log(STDOUT_FILENO);
     umask(077);                 /* mail is nobody's but its owner's */

@@ -140,12 +140,17 @@ same(select.select([s.process.stdout], [], [], 0.2)[0], [], 'what is said to 22'
 s.send(b'\x03')
 same(s.code(), '502 5.5.1', 'the refusal')
 same(s.end(), [], 'the end')
+END
+}
+
+@test "http: what only looks like TLS is a command, and no octet but 22 is waited behind" {
+    pieces <<'END'
 for other in b'N\x03', b'\x16', b'\x16NOOP', b'\x03\x16\x03', b'\x03', b'NOOP\x16\x03':
     for cut in 1, len(other):
         s = Session()
         s.send(other[:cut], other[cut:] + b'\r\nNOOP\r\n')
         same(s.end(), ['500 5.5.2', '250 2.0.0'], other)
-# Any other octet is not waited behind: this is a person's Enter.
+# A person's Enter:
 s = Session()
 s.send(b'\n')
 same(s.code(), '500 5.5.1', 'an empty line')

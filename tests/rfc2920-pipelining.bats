@@ -211,7 +211,11 @@ for line in bad:
     wanted += [bad[line], '250 2.0.0']
 same(s.packet(), wanted + ['221 2.0.0'], 'the replies')
 s.end()
-# But a bare LF ends the session (RFC 5321 2.3.8): what comes before it is answered.
+END
+}
+
+@test "RFC 2920 3.2: a bare LF ends the session, and what came before it is answered" {
+    packets <<'END'
 s = Inetd(kind=socket.SOCK_SEQPACKET)
 s.packet()
 s.send(b'HELO me\r\n' + envelope() + b'.\r\nNOOP\nNOOP\r\nQUIT\r\n')
