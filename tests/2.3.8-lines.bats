@@ -16,11 +16,8 @@ from() { # ADDRESS [DIALOGUE'S OPTIONS]
 # The same session on a pair of sockets that a Python program makes, all at once.
 over_sockets() {
     sed -n 's/^C: *//p' <<<"$by_hand_session" >typed
-    { cat && echo "
-c = Inetd(pair=pair)
-c.send(open('typed', 'rb').read())
-same(c.rest()[-1], '221 2.0.0', 'the last reply')
-c.end()"; } | "$PYTHON" -EsB "$ROOT/tests/pieces.py"
+    { cat && printf '%s\n' 'c = Inetd(pair=pair)' 'c.send(open("typed", "rb").read())' \
+        'same(c.rest()[-1], "221 2.0.0", "the last reply")' 'c.end()'; } | pieces
 }
 
 # The same without an address.
