@@ -5,7 +5,7 @@
  * never compiled to be run.  smtpd-part.c is smtpd.c, as tests/prove/run copies
  * it, with buffers of some octets, not of thousands.
  */
-#include <signal.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -44,30 +44,33 @@ static _Bool is_atext(char c);
 static _Bool is_digit(char c);
 /*@ requires \valid_read(p + (0 .. length - 1));
     assigns \result \from *p; assigns text[0 .. LENGTH - 1] \from \nothing;
-    ensures \result == 0 || \result == 1; */
-static _Bool is_8bit(const char *p, size_t length);
+    ensures \result == 0 || \result == 1;
+    ensures length == 1 && \old(*p) == 0 ==> \result == 0; */
+static _Bool is_printable(const char *p, size_t length, _Bool or_8bit);
 
 #ifdef PARSED
-/* make_mailbox_name() is called only for what parse_path() has taken: so here
- * this finds the end of a local-part, wherever, and never says NULL. */
+/* name_maildir() is called only for what parse_path() has taken: so here this
+ * finds the end of a local-part, wherever, and never says NULL. */
 /*@ assigns \result \from p; ensures \subset(\result, p + (1 .. LENGTH)); */
 static const char *parse_local_part(const char *p);
 #endif
 
-/* Is it this word?  It may look at all of it, and prove_word shows that it
- * looks at no more. */
-/*@ requires \valid_read(word + (0 .. length - 1)); assigns \result \from *word;
-    ensures \result == 0 || \result == 1; */
-static _Bool is_word(const char *word, size_t length, const char *wanted);
-
-/* A session neither waits, nor logs, nor goes on after its end. */
+/* A session neither waits, nor replies, nor logs, nor goes on after its end. */
 struct session;
-/*@ assigns \result \from \nothing; ensures \result == 0 || \result == 1; */
-static _Bool wait_for(struct session *s, _Bool writing, double deadline);
 /*@ assigns \nothing; */
-static void log_line(const struct session *s, const char *format, ...);
+static void flush(struct session *s);
+/*@ assigns \nothing; */
+static void wake_at(double deadline);
+/*@ assigns \result \from \nothing; ensures 0 <= \result <= 1e9; */
+static double now(void);
+/*@ assigns \nothing; */
+static void heed_stop(struct session *s);
+/*@ assigns \nothing; */
+static void reply(struct session *s, const char *format, ...);
+/*@ assigns \nothing; */
+static void log_line(const char *format, ...);
 /*@ assigns \nothing; ensures \false; exits \true; */
-static void end_session(struct session *s, const char *last_words);
+static void end_session(struct session *s);
 
 /* An alarm if p is not valid. */
 static void touch(const char *p)
@@ -118,6 +121,9 @@ static int exact_strncmp(const char *a, const char *b, size_t length)
 
 static char *exact_strchr(const char *s, int c)
 {
+    /* Where an octet stands among those of a Maildir's name, nobody asks. */
+    if (*s == 'a')
+        return Frama_C_interval(0, 1) ? (char *)s : NULL;
     for (; *s != (char)c; s++)
         if (*s == '\0')
             return NULL;
@@ -138,12 +144,23 @@ static size_t exact_strspn(const char *s, const char *accept)
     return n;
 }
 
-/* As escape_name() uses it: "%%%02X" gives three octets. */
+static size_t exact_strcspn(const char *s, const char *reject)
+{
+    size_t n = 0;
+
+    while (s[n] != '\0' && !among(s[n], reject))
+        n++;
+    return n;
+}
+
+/* As name_maildir() and parse_ipv6() use it: "%%%02X" gives three octets. */
 static int exact_snprintf(char *to, size_t size, const char *format, ...)
 {
-    (void)format;
     Frama_C_make_unknown(to, size);
-    return 3;
+    to[size - 1] = '\0';
+    if (format[1] == 'c')
+        return 1;
+    return format[1] == '%' ? 3 : Frama_C_interval(0, LENGTH);
 }
 
 static ssize_t any_read(int fd, void *octets, size_t size)
@@ -155,17 +172,16 @@ static ssize_t any_read(int fd, void *octets, size_t size)
     return n;
 }
 
-#define IN6_IS_ADDR_V4MAPPED(a) ((a)->s6_addr[10] == 0xFF)
-#define IN6_IS_ADDR_LOOPBACK(a) ((a)->s6_addr[15] == 1)
-extern int sigpending(sigset_t *set);
 #define memchr exact_memchr
 #define strncmp exact_strncmp
 #define strncasecmp exact_strncasecmp
 #define strchr exact_strchr
 #define strspn exact_strspn
+#define strcspn exact_strcspn
 #define snprintf exact_snprintf
 #define read any_read
 #define main smtpd_main
+#undef _DEFAULT_SOURCE
 #include "smtpd-part.c"
 
 void prove_octets(void)
@@ -175,29 +191,30 @@ void prove_octets(void)
     is_let_dig(c);
     is_atext(c);
     is_digit(c);
-    is_8bit(text, 1);
+    is_printable(&c, 1, Frama_C_interval_split(0, 1));
+}
+
+static void touch_path(struct path path)
+{
+    const char *domain;
+
+    if (path.end == NULL)
+        return;
+    touch(path.end);
+    touch(path.mailbox);
+    domain = find_domain(path.mailbox);
+    if (domain != NULL)
+        touch(domain);
 }
 
 void prove_reverse_path(void)
 {
-    const char *mailbox = NULL;
-    const char *end = parse_reverse_path(any_string(), &mailbox);
-
-    if (end != NULL) {
-        touch(end);
-        touch(mailbox);
-    }
+    touch_path(parse_reverse_path(any_string()));
 }
 
 void prove_forward_path(void)
 {
-    const char *mailbox = NULL;
-    const char *end = parse_forward_path(any_string(), &mailbox);
-
-    if (end != NULL) {
-        touch(end);
-        touch(mailbox);
-    }
+    touch_path(parse_forward_path(any_string()));
 }
 
 void prove_domain(void)
@@ -232,32 +249,42 @@ void prove_address_literal(void)
         touch(end);
 }
 
-void prove_size(void)
-{
-    parse_size(any_string());
-}
-
 void prove_parameter(void)
 {
-    struct mail_parameters found;
+    bool utf8 = Frama_C_interval(0, 1);
+    long long size = Frama_C_long_long_interval(0, LLONG_MAX);
 
     any_string();
-    found.size = Frama_C_long_long_interval(-1, LLONG_MAX);
-    found.body = Frama_C_interval(0, 1);
-    found.utf8 = Frama_C_interval(0, 1);
-    take_parameter(text, &found);
+    options.auth = Frama_C_interval(0, 1);
+    take_parameter(text, &utf8, &size);
 }
 
+/* The first word of a line, and what follows it. */
 void prove_word(void)
 {
-    const size_t length = (size_t)Frama_C_interval_split(0, LENGTH);
+    same_word(any_string(), "MAIL FROM:<path> [parameters]");
+    same_word("STARTTLS", any_string());
+    touch(after_word(any_string()));
+}
 
-    any_string();
-    is_word(text, length, "MAIL");
-    any_string();
-    is_word(text, length, "STARTTLS");
-    any_string();
-    is_word(text, length, "Return-Path");
+void prove_argument(void)
+{
+    const char *arg = fit_argument("FROM:<path> [parameters]", any_string());
+
+    if (arg != NULL)
+        touch(arg);
+    arg = fit_argument("", any_string());
+    if (arg != NULL)
+        touch(arg);
+}
+
+void prove_base64(void)
+{
+    const char *end = any_string();
+
+    while (*end != '\0')
+        end++;
+    is_base64(text, end);
 }
 
 /* At the end of the array, and no NUL after it. */
@@ -266,25 +293,16 @@ void prove_utf8(void)
     const size_t length = (size_t)Frama_C_interval_split(0, LENGTH);
 
     Frama_C_make_unknown(text, sizeof text);
-    is_utf8(text + sizeof text - length, length);
+    is_utf8(text + sizeof text - length, text + sizeof text);
 }
 
 /* Into a buffer that may be too small for it. */
-void prove_escape_name(void)
+void prove_maildir(void)
 {
-    char name[20];
+    static struct recipient r;
 
-    any_string();
-    escape_name(name, sizeof name, text,
-                (size_t)Frama_C_interval_split(0, LENGTH));
-}
-
-void prove_mailbox_name(void)
-{
-    char name[MAX_MAILBOX_NAME + 1];
-
-    any_string();
-    make_mailbox_name(name, sizeof name, text);
+    Frama_C_make_unknown(r.path, MAX_PATH);
+    name_maildir(&r);
 }
 
 /* Take a piece from the input, with what of it is there already anywhere in
@@ -301,6 +319,8 @@ void prove_next_piece(void)
         return;
     Frama_C_make_unknown(s.in, BUFFER);
     s.in_data = true;
+    s.deadline = 1;
+    options.timeout = TIMEOUT;
     s.line_ending = Frama_C_interval_split(0, 1) ? CRLF : LF;
     piece.ends_line = Frama_C_interval(0, 1);
     s.message.length = (size_t)Frama_C_interval_split(0, BUFFER);
@@ -314,7 +334,8 @@ void prove_next_piece(void)
     //@ assert s.message.length <= BUFFER;
 }
 
-/* Look at a piece, in whatever state those before it have left. */
+/* Look at a piece, in whatever state those before it have left: as a line of
+ * mail data, and as a command. */
 void prove_piece(void)
 {
     static struct session s;
@@ -327,11 +348,15 @@ void prove_piece(void)
     piece.starts_line = Frama_C_interval(0, 1);
     piece.ends_line = Frama_C_interval(0, 1);
     m->in_header = Frama_C_interval(0, 1);
-    m->has_field = Frama_C_interval(0, 1);
     m->in_return_path = Frama_C_interval(0, 1);
     m->received = Frama_C_interval(0, INT_MAX);
-    if (!undo_dot(&piece))
-        keep_header(&s, &piece);
+    may_be_secret(&piece);
+    store_line(&s, &piece);
+    touch(s.line + s.line_length);
+    is_last(&piece);
+    undo_dot(&piece);
+    is_folded(&piece);
+    follow_header(m, &piece);
     for (size_t i = 0; i < piece.length; i++)
         touch(piece.text + i);
 }
