@@ -82,6 +82,24 @@ END
     done
 }
 
+@test "RFC 2920: rehearse: what was said before is answered before the wait" {
+    serve -d '*'
+    must 'MAIL should be answered at once, and RCPT two seconds later' dialogue <<'END'
+S: 220 ...
+C: EHLO me
+S*: 250 HELP
+$: SECONDS=0
+C: MAIL FROM:<>
+C: RCPT TO:<250-slow@example.com>
+S: 250 2.1.0 ...
+$: [ "$SECONDS" -le 1 ]
+S: 250 2.1.5 ...
+$: [ "$SECONDS" -ge 1 ]
+C: QUIT
+S: 221 ...
+END
+}
+
 @test "rehearse: a slow answer does not hold up the end of the server" {
     serve -d '*'
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<450@example.com>' \
