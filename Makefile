@@ -72,10 +72,14 @@ SECONDS =
 exercises mutants fuzz faults stress prove portable coverage bench: smtpd
 	@tests/$@/run $(NAME) $(SECONDS)
 
-# install: put smtpd into $(DESTDIR)$(PREFIX)/bin
+MAN = $(DESTDIR)$(PREFIX)/share/man/man8
+
+# install: put smtpd into $(DESTDIR)$(PREFIX)/bin, and its manual page
 install: smtpd
-	mkdir -p '$(DESTDIR)$(PREFIX)/bin'
+	mkdir -p '$(DESTDIR)$(PREFIX)/bin' '$(MAN)'
 	install -m 755 smtpd '$(DESTDIR)$(PREFIX)/bin/smtpd'
+	tests/book/manpage >'$(MAN)/smtpd.8'
+	chmod 644 '$(MAN)/smtpd.8'
 
 # clean: remove what was built; the mail stays
 clean:

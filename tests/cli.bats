@@ -395,13 +395,15 @@ END
 # A copy of the sources, to build there.
 sources() {
     unset MAKEFLAGS MFLAGS MAKELEVEL
-    cp "$ROOT/Makefile" "$ROOT/smtpd.c" .
+    cp -r "$ROOT/Makefile" "$ROOT/smtpd.c" "$ROOT/README.md" .
+    mkdir -p tests/book && cp "$ROOT/tests/book/manpage" tests/book
 }
 
 @test "make install: heeds DESTDIR and PREFIX" {
     sources
     make CFLAGS=-O0 install DESTDIR="$PWD/stage" PREFIX=/opt/x
-    [ "$(find stage -type f)" = stage/opt/x/bin/smtpd ]
+    [ "$(find stage -type f | sort | xargs)" = \
+        'stage/opt/x/bin/smtpd stage/opt/x/share/man/man8/smtpd.8' ]
     stage/opt/x/bin/smtpd -h | grep -q -- -p
     make -n install | grep -q '[ ]./usr/local/bin'
 }

@@ -106,6 +106,17 @@ options_in_help() {
     diff <(options_in_readme) <(options_in_help)
 }
 
+@test "README: its options are in the manual page, which man shows without a complaint" {
+    need man
+    "$ROOT/tests/book/manpage" >smtpd.8
+    run -0 --separate-stderr env MANWIDTH=200 LC_ALL=C man --warnings -l smtpd.8
+    # shellcheck disable=SC2154
+    [ -z "$stderr" ]
+    [[ $output == *"smtpd $(sed -n 's/^#define VERSION "\(.*\)"/\1/p' "$ROOT/smtpd.c")"* ]]
+    diff <(sed -nE 's/^ +(-[a-z]( [A-Z]+)?)( .*)?$/\1/p' <<<"$output" | sort) \
+        <(options_in_readme | sed 's/ = .*//' | sort)
+}
+
 @test "README: the option letters that getopt() knows are explained, all of them" {
     letters=$(sed -n 's/.*getopt(argc, argv, "\(.*\)").*/\1/p' "$ROOT/smtpd.c" | tr -d : | grep -o . | sort)
     [ "$letters" = "$(options_in_readme | cut -c 2 | sort)" ]
