@@ -128,4 +128,5 @@ assert whole[-1] in one or whole[-1].startswith(b'421 4.3.2 '), whole[-1]
 s.socket.close()
 s.process.wait(10)
 END
+    grep -q ' lost: the client takes no replies' log
 }

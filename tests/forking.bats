@@ -158,6 +158,8 @@ until(lambda: os.system('kill -0 $SERVER 2>/dev/null'), 'the end of the server')
 same(busy.age() < 6, True, 'the seconds that took: %.1f' % busy.age())
 END
     stopped
+    # And so are its sessions.
+    [ "$(grep -c ' end client=' log)" -eq 2 ]
 }
 
 @test "SIGTERM: fifty idle sessions get their 421, and the server ends" {
