@@ -350,9 +350,9 @@ void prove_piece(void)
     m->in_header = Frama_C_interval(0, 1);
     m->in_return_path = Frama_C_interval(0, 1);
     m->received = Frama_C_interval(0, INT_MAX);
-    may_be_secret(&piece);
     store_line(&s, &piece);
     touch(s.line + s.line_length);
+    may_be_secret(&s, &piece);
     is_last(&piece);
     undo_dot(&piece);
     is_folded(&piece);
