@@ -12,7 +12,7 @@ int main(void)
     static char line[65536];
 
     while (fgets(line, sizeof line, stdin) != NULL) {
-        char name[MAX_MAILDIR_NAME + 1] = "";
+        struct recipient r = { .maildir = "" };
         struct path path;
 
         line[strcspn(line, "\n")] = '\0';
@@ -21,10 +21,12 @@ int main(void)
             puts("0");
             continue;
         }
-        if (path.end - path.text <= MAX_PATH && *path.mailbox != '>' &&
-            name_maildir(name, sizeof name, path.mailbox) == -1)
-            strcpy(name, "-");
-        printf("1 %s\n", name);
+        if (path.end - path.text <= MAX_PATH && *path.mailbox != '>') {
+            copy_mailbox(r.path, &path);
+            if (name_maildir(&r) == -1)
+                strcpy(r.maildir, "-");
+        }
+        printf("1 %s\n", r.maildir);
     }
     return 0;
 }

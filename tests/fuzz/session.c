@@ -197,6 +197,7 @@ static __attribute__((noreturn)) void fake_exit(int status)
 #define execv fake_exec
 #define _exit fake_exit
 /* setjmp() in fork(): clang keeps a variable that does not change after it. */
+#undef _DEFAULT_SOURCE
 #include "../../smtpd.c"
 #undef main
 #undef read
@@ -387,8 +388,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
         return 0;
     if (options.name == NULL) {
         options.name = "mail.example.com";
-        options.domains[options.domain_count++] = "example.com";
-        options.domains[options.domain_count++] = "*";
+        options.domains.items[options.domains.count++] = "example.com";
+        options.domains.items[options.domains.count++] = "*";
     }
     data = input[0] & 1;
     lf = input[0] & 2;
