@@ -51,10 +51,10 @@ ends = {b'QUIT\r\n': ['221 2.0.0'], b'x\r\n' * 20: ['500 5.5.1'] * 20 + ['421 4.
         b'GET / HTTP/1.1\r\n': ['502 5.5.1']}
 sessions = {commands: Inetd('-t', '10', small=True) for commands in ends}
 for commands, s in sessions.items():
-    s.send(b'HELP\r\n' * 16 + b'NOOP\r\n' * 4 + commands)
+    s.send(b'HELP\r\n' * 28 + b'NOOP\r\n' * 4 + commands)
 time.sleep(2.3)
 for commands, s in sessions.items():
-    same(s.rest(), ['220'] + ['214 2.0.0'] * 16 + ['250 2.0.0'] * 4 + ends[commands], commands)
+    same(s.rest(), ['220'] + ['214 2.0.0'] * 28 + ['250 2.0.0'] * 4 + ends[commands], commands)
     s.end()
 END
 }
