@@ -9,11 +9,9 @@
 #define _FILE_OFFSET_BITS 64
 #define _TIME_BITS 64
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/select.h>
 #include <unistd.h>
 
 static const char line[] =
@@ -45,17 +43,10 @@ static ssize_t write_nothing(int fd, const void *octets, size_t size)
     return (ssize_t)size;
 }
 
-static int pselect_now(int n, fd_set *in, fd_set *out, fd_set *err,
-                       const struct timespec *timeout, const sigset_t *mask)
-{
-    (void)in, (void)out, (void)err, (void)timeout, (void)mask;
-    return n > 0;
-}
-
-#define pselect pselect_now
 #define read read_text
 #define write write_nothing
 #define main smtpd_main
+#undef _DEFAULT_SOURCE
 #include "../../smtpd.c"
 #undef main
 
@@ -72,7 +63,7 @@ int main(void)
     strcpy(s.id, "automaton");
     s.transaction.recipients = 1;
     strcpy(s.transaction.forward_path[0].path, "bob@example.com");
-    strcpy(s.transaction.forward_path[0].mailbox, "bob");
+    strcpy(s.transaction.forward_path[0].maildir, "bob");
     s.line_ending = CRLF;
     refusal = receive_message(&s);
     if (refusal != NULL || s.message.size < total) {
