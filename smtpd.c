@@ -957,13 +957,13 @@ static bool begins_with(const struct piece *piece, const char *word)
 /* RFC 5321 4.1.1.4: a dot alone on its line is the end of mail data. */
 static bool is_last(const struct piece *piece)
 {
-    return begins_with(piece, ".") && piece->length == 1 && piece->ends_line;
+    return piece->length == 1 && piece->ends_line && begins_with(piece, ".");
 }
 
 /* RFC 5321 4.5.2: the client puts a dot before a line that begins with one. */
 static void undo_dot(struct piece *piece)
 {
-    if (!begins_with(piece, "."))
+    if (!piece->starts_line || piece->length == 0 || *piece->text != '.')
         return;
     piece->text++;
     piece->length--;
