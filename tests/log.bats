@@ -3,6 +3,25 @@
 
 load helpers
 
+# A supervisor may give all three descriptors one socket.
+@test "log: without -i it goes to standard error, whatever that is" {
+    pieces <<'END'
+import subprocess
+ours, its = socket.socketpair()
+server = subprocess.Popen([os.environ['SMTPD'], '-p', '0', '-l', '127.0.0.1', '-m', 'mail'],
+                          stdin=its, stdout=its, stderr=its)
+its.close()
+port = int(ours.recv(1000).split()[-1])
+with socket.create_connection(('127.0.0.1', port)) as client:
+    client.recv(1000)
+    client.sendall(b'QUIT\r\n')
+ours.settimeout(10)
+same(b' start client=[127.0.0.1]' in ours.recv(1000), True, 'the log')
+server.terminate()
+server.wait()
+END
+}
+
 # What all lines of the file log that are not the ready line must look like.
 all_lines_good() {
     local LC_ALL=C text

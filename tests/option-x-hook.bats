@@ -261,6 +261,26 @@ a@example.org, 2001:db8::7' ]
     wait_until ended "$child"
 }
 
+@test "-x: a command that was too slow leaves no zombie behind" {
+    serve -t 1 -x 'sleep 1000'
+    dialogue <<END
+$BEGIN
+C: .
+S: 451 4.3.0 ...
+\$: zombies && ! grep -q . zombies
+C: QUIT
+S: 221 ...
+END
+}
+
+# The dead children of the server's sessions, to the file zombies.
+zombies() {
+    local session
+    for session in $(sessions); do
+        pgrep -r Z -P "$session"
+    done >zombies || :
+}
+
 # Gone, or only waiting to be collected, which is up to whoever inherits it.
 ended() {
     gone "$1" || [[ $(ps -o stat= -p "$1") == Z* ]]

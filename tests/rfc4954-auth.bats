@@ -114,7 +114,9 @@ kept='250 2.1.0 250 2.1.5 354 250 2.0.0'
     gets '334 500 5.5.2 250 2.0.0' 'AUTH PLAIN' "$long" NOOP
     gets '334 334 500 5.5.2 250 2.0.0' 'AUTH LOGIN' AAAA "$long" NOOP
     gets '500 5.5.2 250 2.0.0' "AUTH PLAIN $long" NOOP
-    gets '334 235 2.7.0' 'AUTH PLAIN' "$(x 1020)"
+    # RFC 4616 2: three times 255 octets with two NULs between, which is 1024 in base64.
+    gets '334 235 2.7.0' 'AUTH PLAIN' "$(x 1024)"
+    gets '334 500 5.5.2' 'AUTH PLAIN' "$(x 1028)"
 }
 
 @test "RFC 5321 2.3.8: a bare LF in an answer to AUTH closes the session" {
