@@ -129,7 +129,7 @@ C: QUIT
 S: 221 2.0.0 ...
 END
     done
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 by_hand_session='S: 220 ...
@@ -152,10 +152,10 @@ S: 221 2.0.0 ...'
 
 # One such message has come, and all is right with it.
 by_hand_message() {
-    [ "$(mail_count bob)" -eq 1 ]
-    [ "$(body "$(message bob)")" = $'one\n.two' ]
-    run -1 grep -q $'\r' "$(message bob)"
-    rm "$(message bob)"
+    mails bob 1
+    [ "$(body mail/bob/new/*)" = $'one\n.two' ]
+    run -1 grep -q $'\r' mail/bob/new/*
+    rm mail/bob/new/*
 }
 
 @test "by hand: from loopback LF ends lines, if the first ends so; IPv4" {
@@ -232,7 +232,7 @@ S: 554 5.6.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "by hand: one CR before the LF is dropped, another is a bare CR" {
@@ -258,7 +258,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(body "$(message bob)" | od -An -c)" = "$(printf 'one\ntwo\n\n' | od -An -c)" ]
+    [ "$(body mail/bob/new/* | od -An -c)" = "$(printf 'one\ntwo\n\n' | od -An -c)" ]
 }
 
 @test "by hand: in mail data too a bare CR or NUL gets 554, at the dot's LF" {
@@ -279,7 +279,7 @@ C: QUIT
 S: 221 2.0.0 ...
 END
     done
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "by hand: an overlong line in it is as long as with CRLF: 1022 octets and the end" {

@@ -28,14 +28,14 @@ END
         [[ $(tail -n 1 out) == "221 2.0.0 mail.example.com"* ]]
         [ "$(wc -l <out)" -eq $(($(wc -l <commands) + 1)) ]
     done
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 4.1.1.10: after QUIT nothing more is obeyed" {
     printf '%s\r\n' 'HELO me' QUIT NOOP 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
         DATA x . QUIT | talk >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250 221" ]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
     serve
     dialogue <<'END'
 S: 220 ...
@@ -127,7 +127,7 @@ END
     good=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x .)
     printf '%s\r\n' 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT | talk >out
     [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 52 ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
     # Nor where something else came between, or nothing before.
     printf '%s\r\n' "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT | talk >out
@@ -155,7 +155,7 @@ END
     answers 'HELO me' "${blunders[@]}" "${group[@]}" . "${blunders[@]}" "${group[@]}" . \
         "${blunders[@]}" NOOP FOOBAR NOOP >said
     [ "${codes[*]:(-3)}" = '250 2.0.0 500 5.5.1 421 4.7.0' ]
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
     # A message that is refused, or not sent to its end, is none.
     printf '%s\r\n' 'HELO me' "${blunders[@]}" "${group[@]}" $'a\rb' . RSET 'HELO you' \
         "${group[@]:0:2}" RSET FOOBAR >session
@@ -176,7 +176,7 @@ END
     { cat most && printf '%s\r\n' NOOP QUIT; } >session
     tell session
     [ "${codes[*]:(-3)}" = '503 5.5.1 250 2.0.0 221 2.0.0' ]
-    [ "$(mail_count bob)" -eq 166 ]
+    mails bob 166
     { cat most && printf '%s\r\n' NOOP DATA NOOP QUIT; } >session
     tell session
     [ "${codes[*]:(-4)}" = '503 5.5.1 250 2.0.0 503 5.5.1 421 4.7.0' ]
@@ -198,7 +198,7 @@ END
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x . NOOP |
         send_raw >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250 250 250 354 250 250" ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     session_ended
 }
 
@@ -230,7 +230,7 @@ C:
 $: head -c 300000 /dev/zero | tr '\0' x >&8
 END
     session_ended
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 4.1.1.10: leaving early does not undo what was completed" {
@@ -239,8 +239,8 @@ END
         'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA second | send_raw >out
     session_ended
     [ "$(grep -c '^354' out)" -eq 2 ]
-    [ "$(find mail -type f | wc -l)" -eq 1 ]
-    [ "$(tail -n 1 "$(message bob)")" = first ]
+    files mail 1
+    [ "$(tail -n 1 mail/bob/new/*)" = first ]
 }
 
 @test "RFC 5321 4.1.1.10: a client that was cut off and sends again is kept once" {
@@ -252,5 +252,6 @@ END
         send_raw >out
     [ "$(tail -n 1 out | cut -c 1-3)" = 250 ]
     wait_until no_sessions
-    [ "$(find mail -type f | wc -l) $(mail_count bob)" = '1 1' ]
+    files mail 1
+    mails bob 1
 }

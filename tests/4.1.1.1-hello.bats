@@ -211,7 +211,7 @@ END
             'RCPT TO:<bob@localhost>' 'MAIL FROM:<>')" = \
             $'250\n250 2.1.0\n250 2.1.5\n250\n503 5.5.1\n503 5.5.1\n250 2.1.0' ]
     done
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 4.1.1.1: Received has the name of the last EHLO or HELO, and the protocol" {
@@ -241,8 +241,8 @@ S: 354 ...
 C: .
 S: 250 2.0.0 ...
 END
-    [[ $(field Received "$(message bob)") == 'Received: from [IPv6:2001:db8::1] '*' with ESMTP '* ]]
-    [[ $(field Received "$(message carol)") == 'Received: from Third.example '*' with SMTP '* ]]
+    [[ $(field Received mail/bob/new/*) == 'Received: from [IPv6:2001:db8::1] '*' with ESMTP '* ]]
+    [[ $(field Received mail/carol/new/*) == 'Received: from Third.example '*' with SMTP '* ]]
 }
 
 @test "RFC 5321 4.1.4: mail is not refused because the name does not fit the address" {

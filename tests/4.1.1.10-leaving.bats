@@ -29,7 +29,7 @@ END
             '220 mail.,250 mail.,250 2.0.0,250 2.1.0,250 2.1.5,354 Start,250 2.0.0,250 2.0.0,' ]
     done
     wait_until no_sessions
-    [ "$(mail_count bob)" -eq 7 ]
+    mails bob 7
 }
 
 @test "RFC 5321 4.1.1.10: a message whose dot never comes is not kept" {
@@ -49,7 +49,7 @@ for how in 'close', 'half-close', 'reset':
         reach(state).leave(how)
 END
     all_over
-    [ "$(mail_count dan)" -eq 3 ]
+    mails dan 3
 }
 
 @test "RFC 5321 4.1.1.10: clients that leave inside mail data leave nothing" {

@@ -30,7 +30,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(body "$(message bob)")" = $'Lines are data here, not commands:\nQUIT\nRSET\nDATA' ]
+    [ "$(body mail/bob/new/*)" = $'Lines are data here, not commands:\nQUIT\nRSET\nDATA' ]
 }
 
 @test "RFC 5321 4.1.1.4: the ID of the 250 is in Received and in the log" {
@@ -56,13 +56,13 @@ END
         [ "$(answers 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' "$verb" . | cut -d ' ' -f 5-)" = \
             '354 250 2.0.0' ]
     done
-    [ "$(mail_count bob)" -eq 4 ]
+    mails bob 4
 }
 
 @test "RFC 5321 4.3.2: DATA with an argument gets 501 5.5.4, and changes nothing" {
     [ "$(answers 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' 'DATA now' 'DATA <>' 'DATA .' DATA .)" = \
         '250 2.1.0 250 2.1.5 501 5.5.4 501 5.5.4 501 5.5.4 354 250 2.0.0' ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "RFC 5321 4.1.4: DATA before MAIL, or before RCPT, gets 503 5.5.1" {
@@ -103,8 +103,8 @@ END
             'RCPT TO:<carol@localhost>' DATA .; } | talk >out
     [ "$(sed 1,5d out | cut -c 1-9 | sed 's/^354.*/354/' | xargs)" = \
         '554 5.6.0 503 5.5.1 503 5.5.1 250 2.1.0 250 2.1.5 354 250 2.0.0' ]
-    [ "$(ls mail)" = carol ] || [ "$(mail_count bob)" -eq 0 ]
-    [ "$(head -n 1 "$(message carol)")" = 'Return-Path: <second@b.example>' ]
+    [ "$(ls mail)" = carol ] || mails bob 0
+    [ "$(head -n 1 mail/carol/new/*)" = 'Return-Path: <second@b.example>' ]
 }
 
 @test "RFC 5321 4.5.3.1.9: a message too large gets 552 5.3.4, and the session goes on" {
@@ -113,7 +113,7 @@ END
         printf '%s\r\n' '' . DATA 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA .; } |
         talk -z 65536 | sed 1,5d | cut -c 1-9 | sed 's/^354.*/354/' >out
     [ "$(xargs <out)" = '552 5.3.4 503 5.5.1 250 2.1.0 250 2.1.5 354 250 2.0.0' ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "RFC 5321 4.1.1.4: nothing of one transaction is in the next" {
@@ -146,7 +146,7 @@ C: Subject: second
 C: .
 S: 250 2.0.0 ...
 END
-    [ "$(mail_count bob) $(mail_count dave) $(mail_count carol)" = "1 1 1" ]
+    mails bob 1 dave 1 carol 1
     second=$(message carol)
     [ "$(head -n 1 "$second")" = 'Return-Path: <>' ]
     [ "$(tail -n 1 "$second")" = 'Subject: second' ]
@@ -155,7 +155,7 @@ END
     [[ $(field Received "$second") == *' with ESMTP '*'for <carol@localhost>;'* ]]
     run -1 grep -qiE 'first|bob|dave|UTF8' "$second"
     # And two messages have two IDs.
-    [ "$(field Received "$second")" != "$(field Received "$(message bob)")" ]
+    [ "$(field Received "$second")" != "$(field Received mail/bob/new/*)" ]
     [ "$(find mail -path '*/new/*' -exec basename {} \; | sort -u | wc -l)" -eq 3 ]
 }
 
@@ -164,9 +164,9 @@ END
     mkdir -p mail/bob && ln -s bob mail/dave
     [ "$(answers 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' 'RCPT TO:<carol@localhost>' \
         'RCPT TO:<dave@localhost>' DATA 'Subject: twice' . | cut -d ' ' -f 9-)" = '354 250 2.0.0' ]
-    [ "$(mail_count bob) $(mail_count carol)" = '2 1' ]
+    mails bob 2 carol 1
     cmp "$(message bob 1)" "$(message bob 2)"
-    cmp "$(message bob 1)" "$(message carol)"
+    cmp "$(message bob 1)" mail/carol/new/*
     [ -z "$(find mail -path '*/tmp/*')" ]
     # The log names each, so that all can be found.
     while read -r file; do
@@ -182,8 +182,8 @@ END
             'RCPT TO:<carol@localhost>' DATA 'Subject: second' . | talk >out
         [[ $(tail -n 1 out) == "250 2.0.0 "* ]]
         [ "$(ls mail)" = carol ]
-        [ "$(head -n 1 "$(message carol)")" = 'Return-Path: <second@b.example>' ]
-        run -1 grep -qE 'first|bob|UTF8' "$(message carol)"
+        [ "$(head -n 1 mail/carol/new/*)" = 'Return-Path: <second@b.example>' ]
+        run -1 grep -qE 'first|bob|UTF8' mail/carol/new/*
         rm -r mail
     done
 }
@@ -206,8 +206,8 @@ END
     [ "$(answers 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . | cut -d ' ' -f 5-)" = \
         '354 250 2.0.0' ]
     # Only what we put there ourselves.
-    [ "$(grep -c . "$(message bob)")" -eq "$(wc -l <"$(message bob)")" ]
-    run -1 grep -qvE '^(Return-Path:|Received:|[[:blank:]])' "$(message bob)"
+    [ "$(grep -c . mail/bob/new/*)" -eq "$(wc -l <"$(message bob)")" ]
+    run -1 grep -qvE '^(Return-Path:|Received:|[[:blank:]])' mail/bob/new/*
 }
 
 @test "RFC 5321 4.2.5: what is no proper message is taken all the same" {
@@ -216,6 +216,6 @@ END
         'no colon here' ': no name' 'From:' 'Date: yesterday' 'Resent-To: a' \
         'Received: x' 'Received:' 'From: two' . | talk >out
     [[ $(tail -n 1 out) == "250 2.0.0 "* ]]
-    [ "$(tail -n 8 "$(message bob)")" = $'no colon here\n: no name\nFrom:\nDate: yesterday
+    [ "$(tail -n 8 mail/bob/new/*)" = $'no colon here\n: no name\nFrom:\nDate: yesterday
 Resent-To: a\nReceived: x\nReceived:\nFrom: two' ]
 }

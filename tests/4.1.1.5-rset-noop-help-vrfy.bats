@@ -38,7 +38,7 @@ C: .
 S: 250 2.0.0 ...
 END
     [ "$(ls mail)" = carol ]
-    [ "$(head -n 1 "$(message carol)")" = 'Return-Path: <second@b.example>' ]
+    [ "$(head -n 1 mail/carol/new/*)" = 'Return-Path: <second@b.example>' ]
 }
 
 @test "RFC 5321 4.1.1.5: RSET is good at any time, and never ends the session" {
@@ -50,7 +50,7 @@ END
 @test "RFC 5321 4.1.1.5: after RSET no new EHLO is needed, nor its extensions lost" {
     printf '%s\r\n' 'EHLO client.example' 'MAIL FROM:<>' RSET 'MAIL FROM:<> SIZE=5' \
         'RCPT TO:<bob@localhost>' DATA . | talk | tail -n 1 | grep '^250 2.0.0 '
-    [[ $(field Received "$(message bob)") == 'Received: from client.example'*' with ESMTP '* ]]
+    [[ $(field Received mail/bob/new/*) == 'Received: from client.example'*' with ESMTP '* ]]
 }
 
 @test "RFC 5321 4.3.2: RSET with an argument gets 501 5.5.4, and resets nothing" {
@@ -192,7 +192,7 @@ END
         "${between[@]}" 'RCPT TO:<bob@localhost>' "${between[@]}" \
         'RCPT TO:<carol@localhost>' "${between[@]}" DATA . | talk >out
     [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
-    [ "$(mail_count bob) $(mail_count carol)" = '1 1' ]
-    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <a@b.example>' ]
-    [[ $(field Received "$(message bob)") == *' with UTF8SMTP '* ]]
+    mails bob 1 carol 1
+    [ "$(head -n 1 mail/bob/new/*)" = 'Return-Path: <a@b.example>' ]
+    [[ $(field Received mail/bob/new/*) == *' with UTF8SMTP '* ]]
 }

@@ -240,8 +240,8 @@ END
             talk >out
         [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
         [ "$(find mail -type f -path '*/new/*' | wc -l)" -eq 2 ]
-        [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <first@b.example>' ]
-        [ "$(tail -n 1 "$(message dave)")" = 'Subject: untouched' ]
+        [ "$(head -n 1 mail/bob/new/*)" = 'Return-Path: <first@b.example>' ]
+        [ "$(tail -n 1 mail/dave/new/*)" = 'Subject: untouched' ]
         rm -r mail
     done
 }
@@ -279,7 +279,7 @@ S: 503 5.5.1 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <first@b.example>' ]
+    [ "$(head -n 1 mail/bob/new/*)" = 'Return-Path: <first@b.example>' ]
 }
 
 @test "RFC 5321 4.1.4: a refusal tells what to say first" {

@@ -178,7 +178,7 @@ END
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<a@b.example>' 'EXPN x' STARTTLS 'RCPT TO:<bob@localhost>' \
         'SEND FROM:<b@b.example>' 'AUTH PLAIN' 'BDAT 5 LAST' FOOBAR '' DATA . | talk >out
     [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
-    [ "$(head -n 1 "$(message bob)")" = 'Return-Path: <a@b.example>' ]
+    [ "$(head -n 1 mail/bob/new/*)" = 'Return-Path: <a@b.example>' ]
 }
 
 @test "RFC 5321 2.2.2: what begins with X is unknown here, verb and parameter" {

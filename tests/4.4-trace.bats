@@ -47,7 +47,7 @@ C: hello
 C: .
 S: 250 2.0.0 ...
 END
-    has_trace "$(message bob)" '<Alice@Example.org>' \
+    has_trace mail/bob/new/* '<Alice@Example.org>' \
         'from client\.example \(\[127\.0\.0\.1\]\) by mail\.example\.com with ESMTP id ID for <Bob@example\.com>'
     [ "$(cat rest)" = $'Subject: hello\n\nhello' ]
 }
@@ -69,19 +69,19 @@ S: 354 ...
 C: .
 S: 250 2.0.0 ...
 END
-    has_trace "$(message bob)" '<>' \
+    has_trace mail/bob/new/* '<>' \
         'from old\.example \(\[127\.0\.0\.1\]\) by mail\.example\.com with SMTP id ID for <bob@example\.com>'
     [ ! -s rest ]
 }
 
 @test "RFC 6531 4.3: with SMTPUTF8 the protocol is UTF8SMTP, without it ESMTP" {
     from='<zoë@exämple.org> SMTPUTF8' post jürgen@example.com </dev/null
-    has_trace "$(message 'j%C3%BCrgen')" '<zoë@exämple.org>' \
+    has_trace mail/j%C3%BCrgen/new/* '<zoë@exämple.org>' \
         'from client\.example by mail\.example\.com with UTF8SMTP id ID for <jürgen@example\.com>'
     from='<zoe@example.org> SMTPUTF8' post bob@example.com </dev/null
-    has_trace "$(message bob)" '<zoe@example.org>' '.* with UTF8SMTP id .*'
+    has_trace mail/bob/new/* '<zoe@example.org>' '.* with UTF8SMTP id .*'
     from='<zoe@example.org>' post carol@example.com </dev/null
-    has_trace "$(message carol)" '<zoe@example.org>' '.* with ESMTP id .*'
+    has_trace mail/carol/new/* '<zoe@example.org>' '.* with ESMTP id .*'
 }
 
 has_ipv6() {
@@ -110,14 +110,14 @@ END
     has_ipv6
     serve -l ::1
     HOST=::1 from_address bob '[IPv6:2001:db8::25]'
-    has_trace "$(message bob)" '<>' \
+    has_trace mail/bob/new/* '<>' \
         'from \[IPv6:2001:db8::25\] \(\[IPv6:::1\]\) by mail\.example\.com with SMTP id ID for <bob@example\.com>'
 }
 
 @test "RFC 5321 4.4: where our name is a literal, our address stands after it" {
     serve -n '[192.0.2.1]' -d example.com
     from_address bob
-    has_trace "$(message bob)" '<>' 'from .* by \[192\.0\.2\.1\] \(\[192\.0\.2\.1\]\) with .*'
+    has_trace mail/bob/new/* '<>' 'from .* by \[192\.0\.2\.1\] \(\[192\.0\.2\.1\]\) with .*'
 }
 
 @test "RFC 5321 4.4: IPv4 over an IPv6 socket is written as IPv4" {
@@ -135,13 +135,13 @@ c.send(envelope() + b'.\r\n')
 c.hears(*KEPT)
 c.end()
 END
-    has_trace "$(message bob)" '<>' \
+    has_trace mail/bob/new/* '<>' \
         'from \[192\.0\.2\.25\] \(\[127\.0\.0\.1\]\) by .*'
 }
 
 @test "RFC 5321 4.4: without a client address nothing stands in its place" {
     post bob@example.com </dev/null
-    has_trace "$(message bob)" '<a@example.org>' \
+    has_trace mail/bob/new/* '<a@example.org>' \
         'from client\.example by mail\.example\.com with ESMTP id ID for <bob@example\.com>'
 }
 
@@ -158,16 +158,16 @@ END
 @test "RFC 5321 7.2: with several recipients none is named, or copies were not blind" {
     post bob@example.com carol@example.com <<<'Subject: x'
     for user in bob carol; do
-        has_trace "$(message $user)" '<a@example.org>' \
+        has_trace mail/"$user"/new/* '<a@example.org>' \
             'from client\.example by mail\.example\.com with ESMTP id ID'
-        run -1 grep -qiE '(bob|carol)@' "$(message $user)"
+        run -1 grep -qiE '(bob|carol)@' mail/"$user"/new/*
     done
 }
 
 @test "RFC 5321 7.2: a recipient who was refused does not count, nor one named twice" {
     from='<>' post bob@example.com eve@elsewhere.example BOB@localhost </dev/null
-    has_trace "$(message bob)" '<>' '.* id ID for <bob@example\.com>'
-    [ "$(mail_count bob)" -eq 1 ]
+    has_trace mail/bob/new/* '<>' '.* id ID for <bob@example\.com>'
+    mails bob 1
 }
 
 @test "RFC 5321 4.4: paths stand there as they were sent, but for a source route (appendix C)" {
@@ -185,13 +185,13 @@ S: 354 ...
 C: .
 S: 250 2.0.0 ...
 END
-    has_trace "$(message 'bob%20')" '<"joe \" bloggs"@[192.0.2.1]>' \
+    has_trace mail/bob%20/new/* '<"joe \" bloggs"@[192.0.2.1]>' \
         '.* for <"Bob\\ "@EXAMPLE\.com>'
 }
 
 @test "RFC 5321 4.4: postmaster alone is no Path, so there is no for clause" {
     from='<>' post PostMaster </dev/null
-    has_trace "$(message postmaster)" '<>' 'from client\.example by mail\.example\.com with ESMTP id ID'
+    has_trace mail/postmaster/new/* '<>' 'from client\.example by mail\.example\.com with ESMTP id ID'
 }
 
 @test "RFC 5321 4.4: the longest names and paths are whole, on lines under 998 octets" {
@@ -214,10 +214,10 @@ END
     printf '%s\r\n' 'EHLO one.example' 'MAIL FROM:<first@example.org> SMTPUTF8' \
         'RCPT TO:<bob@example.com>' DATA 'Subject: first' . 'EHLO two.example' 'MAIL FROM:<>' \
         'RCPT TO:<carol@example.com>' DATA 'Subject: second' . QUIT | talk
-    has_trace "$(message bob)" '<first@example.org>' \
+    has_trace mail/bob/new/* '<first@example.org>' \
         'from one\.example by mail\.example\.com with UTF8SMTP id ID for <bob@example\.com>'
     [ "$(cat rest)" = 'Subject: first' ]
-    has_trace "$(message carol)" '<>' \
+    has_trace mail/carol/new/* '<>' \
         'from two\.example by mail\.example\.com with ESMTP id ID for <carol@example\.com>'
     [ "$(cat rest)" = 'Subject: second' ]
     [ "$(grep -ho ' id [^ ]*' mail/*/new/* | sort -u | wc -l)" -eq 2 ]
@@ -227,7 +227,7 @@ END
     # POSIX time zones: in them the sign says how far UT is ahead.
     for zone in UTC0 '<+0545>-5:45' '<-0330>3:30' '<+14>-14' '<-12>12' '<-0030>0:30'; do
         TZ=$zone from='<>' post bob@example.com </dev/null
-        field Received "$(message bob)" | sed "s/.*; /$zone; /" >>dates
+        field Received mail/bob/new/* | sed "s/.*; /$zone; /" >>dates
         rm -r mail
     done
     py dates <<'END'
@@ -272,7 +272,7 @@ END
     while read -r when zone date; do
         rm -rf mail
         THEN=$when TZ=$zone SMTPD=./smtpd-then from='<>' post bob@example.com </dev/null
-        got=$(field Received "$(message bob)")
+        got=$(field Received mail/bob/new/*)
         [ "${got#*; }" = "$date" ] || { echo "$when $zone: ${got#*; }" && return 1; }
     done <<'END'
 1798761599 UTC0 Thu, 31 Dec 2026 23:59:59 +0000
@@ -313,7 +313,7 @@ Return-Path: <last@example.org>
 Return-Path: <in the body>
  kept
 END
-    has_trace "$(message bob)" '<a@example.org>' '.*'
+    has_trace mail/bob/new/* '<a@example.org>' '.*'
     diff -u - rest <<'END'
 Received: from elsewhere.example by
  client.example; Thu, 1 Jan 1998 00:00:00 +0000
@@ -334,7 +334,7 @@ END
     long=$(printf 'Subject: no: %.0s' {1..10000})
     printf '%s\n' 'To: bob' "Return-Path: $long" " $long" " $long" 'From: alice' '' text |
         from='<>' post bob@example.com
-    has_trace "$(message bob)" '<>' '.*'
+    has_trace mail/bob/new/* '<>' '.*'
     [ "$(cat rest)" = $'To: bob\nFrom: alice\n\ntext' ]
 }
 
@@ -349,7 +349,7 @@ RECEIVED:from a.example by b.example;Thu, 1 Jan 1998 00:00:01 +0000
 text
 END
     from='<>' post bob@example.com <sent
-    has_trace "$(message bob)" '<>' 'from client\.example by .*'
+    has_trace mail/bob/new/* '<>' 'from client\.example by .*'
     diff -u sent rest
 }
 
@@ -357,7 +357,7 @@ END
     while read -r user text; do
         printf '%b' "$text" >sent
         from='<>' post "$user@example.com" <sent
-        has_trace "$(message "$user")" '<>' '.*'
+        has_trace mail/"$user"/new/* '<>' '.*'
         grep -v '<gone>' sent | cmp - rest
     done <<'END'
 nothing
@@ -376,7 +376,7 @@ END
         rm -rf mail
         printf '%s\n' "$first" 'Subject: x' '' 'Return-Path: <kept>' >sent
         from='<>' post bob@example.com <sent
-        has_trace "$(message bob)" '<>' '.*'
+        has_trace mail/bob/new/* '<>' '.*'
         { echo && cat sent; } | cmp - rest
     done
     # The blank may be behind a dot that is undone (RFC 5321 4.5.2), and the line
@@ -385,11 +385,11 @@ END
     ask 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<carol@example.com>' DATA $'.\tfor <eve@example.com>' . \
         'MAIL FROM:<>' 'RCPT TO:<dave@example.com>' DATA " $long" 'Return-Path: <kept>' . \
         'MAIL FROM:<>' 'RCPT TO:<frank@example.com>' DATA 'Return-Path: x' ' folded' 'To: bob' .
-    has_trace "$(message carol)" '<>' '.*'
+    has_trace mail/carol/new/* '<>' '.*'
     printf '\n\tfor <eve@example.com>\n' | cmp - rest
-    has_trace "$(message dave)" '<>' '.*'
+    has_trace mail/dave/new/* '<>' '.*'
     printf '\n %s\nReturn-Path: <kept>\n' "$long" | cmp - rest
-    has_trace "$(message frank)" '<>' '.*'
+    has_trace mail/frank/new/* '<>' '.*'
     echo 'To: bob' | cmp - rest
 }
 
@@ -420,7 +420,7 @@ Return-Path: <kept>
 2.50.0
 END
     from='<>' post bob@example.com <sent
-    has_trace "$(message bob)" '<>' '.*'
+    has_trace mail/bob/new/* '<>' '.*'
     sed '1,/^$/ { /^[Rr]eturn-[Pp]ath:/d; /folded line$/d; }' sent >kept
     [ "$(wc -l <sent) $(wc -l <kept)" = '22 17' ]
     cmp kept rest
@@ -436,16 +436,16 @@ Received : from (()) by "
 received:from a.example
 END
     post bob@localhost <sent
-    tail -n 6 "$(message bob)" | diff sent -
+    tail -n 6 mail/bob/new/* | diff sent -
 }
 
 @test "RFC 5321 7.2: only the envelope says who gets it, and no header field changes" {
     printf '%s: %s@localhost\n' To carol Cc dave Bcc eve From frank >header
     post bob@localhost <header
     [ "$(ls mail)" = bob ]
-    tail -n 4 "$(message bob)" | diff header -
+    tail -n 4 mail/bob/new/* | diff header -
     rm -r mail
     post bob@localhost <<<'Subject: to nobody'
     # Our two fields, and the one that was sent.
-    [ "$(grep -oE '^[A-Za-z-]+:' "$(message bob)" | xargs)" = 'Return-Path: Received: Subject:' ]
+    [ "$(grep -oE '^[A-Za-z-]+:' mail/bob/new/* | xargs)" = 'Return-Path: Received: Subject:' ]
 }

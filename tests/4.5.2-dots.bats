@@ -30,7 +30,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(body "$(message bob)")" = $'.\n..\n.hidden\na. b.. ...c\n...\n .\n.' ]
+    [ "$(body mail/bob/new/*)" = $'.\n..\n.hidden\na. b.. ...c\n...\n .\n.' ]
 }
 
 @test "RFC 5321 4.5.2: a dot before other characters is dropped, doubled or not" {
@@ -56,7 +56,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(body "$(message bob)")" = $'x\n \n\t\n,' ]
+    [ "$(body mail/bob/new/*)" = $'x\n \n\t\n,' ]
 }
 
 @test "RFC 5321 4.5.2: each kind of line with a dot, as first, middle and last" {
@@ -146,7 +146,7 @@ S: 500 5.5.1 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(tail -n 2 "$(message bob)")" = $'QUIT\nRSET' ]
+    [ "$(tail -n 2 mail/bob/new/*)" = $'QUIT\nRSET' ]
 }
 
 @test "RFC 5321 4.5.2: typed by hand, dots are the same" {
@@ -173,7 +173,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ "$(tail -n 7 "$(message bob)")" = $'.first\n\n.\nx\n.x\nx.\n.last' ]
+    [ "$(tail -n 7 mail/bob/new/*)" = $'.first\n\n.\nx\n.x\nx.\n.last' ]
 }
 
 @test "RFC 5321 4.5.2: dots at every offset around the sizes of buffers" {

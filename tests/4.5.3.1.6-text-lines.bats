@@ -62,7 +62,7 @@ END
         printf '1234567890\r\nshort\r\n.\r\nQUIT\r\n'
     } | send_raw >out
     [ "$(cut -c 1-9 out | tail -n 2)" = $'250 2.0.0\n221 2.0.0' ]
-    body "$(message bob)" >got
+    body mail/bob/new/* >got
     { head -c 9999990 /dev/zero | tr '\0' a && printf '1234567890\nshort\n'; } | cmp - got
 }
 
@@ -74,9 +74,9 @@ END
         printf 'X-Long: %s\r\nSubject: after\r\n\r\ntext\r\n.\r\nQUIT\r\n' "$(cat long)"
     } | send_raw >out
     [ "$(cut -c 1-9 out | tail -n 2)" = $'250 2.0.0\n221 2.0.0' ]
-    field X-Long "$(message bob)" | cmp - <(printf 'X-Long: %s\n' "$(cat long)")
-    [ "$(field Subject "$(message bob)")" = 'Subject: after' ]
-    [ "$(body "$(message bob)")" = text ]
+    field X-Long mail/bob/new/* | cmp - <(printf 'X-Long: %s\n' "$(cat long)")
+    [ "$(field Subject mail/bob/new/*)" = 'Subject: after' ]
+    [ "$(body mail/bob/new/*)" = text ]
 }
 
 @test "RFC 5321 4.5.2: every octet but CR, LF and NUL is kept, in header and text" {
@@ -112,7 +112,7 @@ C: QUIT
 S: 221 2.0.0 ...
 END
     printf 'Subject: white \t\n\n  one  \n\t\n \n\n\n' >wanted
-    tail -n 7 "$(message bob)" | cmp - wanted
+    tail -n 7 mail/bob/new/* | cmp - wanted
 }
 
 @test "RFC 5321 7.8: each octet of a line buys time: with -t 1, 600 a second pass, 400 don't" {
@@ -136,6 +136,6 @@ kept = ['250 2.0.0', '221 2.0.0']
 together(lambda: comes_at(600, .05, kept, 7), lambda: comes_at(400, .05, ['421 4.4.2'], 4),
          lambda: comes_at(625, .6, kept, 7), lambda: comes_at(399, .6, ['421 4.4.2'], 2))
 END
-    [ "$(mail_count bob600) $(mail_count bob625)" = '1 1' ]
+    mails bob600 1 bob625 1
     [ -z "$(find mail/bob399 mail/bob400 -type f)" ]
 }

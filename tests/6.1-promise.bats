@@ -51,18 +51,18 @@ replay() { "$PYTHON" -I "$ROOT/tests/replay.py" "$@"; } # MESSAGES
     need_strace
     mkdir mail
     session bob | traced -o trace -e trace="$CALLS" --
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     replay 1
     rm -r mail && mkdir mail
     session 'bob carol dave' | traced -o trace -e trace="$CALLS" --
-    [ "$(mail_count bob)$(mail_count carol)$(mail_count dave)" = 111 ]
+    mails bob 1 carol 1 dave 1
     replay 1
 }
 
 @test "RFC 5321 6.1: the name of the mail directory is synced too, where it was made" {
     need_strace
     session bob | traced -o trace -e trace="$CALLS" --
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     replay 1
 }
 
@@ -73,7 +73,7 @@ replay() { "$PYTHON" -I "$ROOT/tests/replay.py" "$@"; } # MESSAGES
     replay 1
     rm -r mail/bob/new mail/carol/tmp mail/carol/new
     session 'bob carol dave' | traced -o trace -e trace="$CALLS" --
-    [ "$(mail_count bob)$(mail_count carol)$(mail_count dave)" = 112 ]
+    mails bob 1 carol 1 dave 2
     replay 1
 }
 
@@ -169,7 +169,7 @@ END
     traced -o trace -e inject='?link,?linkat:signal=KILL' -- <input || :
     [ "$(find mail -path '*/tmp/*' -type f | wc -l)" -ge 1 ]
     talk <input >replies
-    [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+    mails bob 1 carol 1
 }
 
 @test "RFC 5321 4.1.1.4: a message refused leaves nothing in new and nothing in tmp" {
@@ -180,8 +180,8 @@ END
     refused() { # REPLY FILE
         { TEXT=$2 session 'bob carol' && TEXT=short session dave; } | talk -z 1000000 >replies
         grep -q "^$1 " replies
-        [ "$(find mail -type f | wc -l)" -eq 1 ]
-        [ "$(mail_count dave)" -eq 1 ]
+        files mail 1
+        mails dave 1
         rm -r mail
     }
     for octets in 'bare\rCR\r\n' 'bare\nLF\r\n' 'NUL\000\r\n'; do
@@ -203,13 +203,13 @@ begun() {
     for octets in 114 1000 100000; do
         begun "$octets" | talk >replies
         [ "$(tail -n 1 replies | cut -c 1-4)" = '354 ' ]
-        [ -z "$(find mail -type f)" ]
+        files mail 0
     done
     # The dot is there, but not the line end after it.
     begun "$(($(session 'bob carol' | wc -c) - 2))" >input
     [ "$(tail -c 2 input)" = $'\n.' ]
     talk <input >replies
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 4.1.1.5: likewise when it resets the connection, or stalls" {
@@ -225,10 +225,10 @@ c.leave('reset')
 END
     wait_until no_sessions
     [ -d mail/bob ]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
     { cat input && sleep 3; } | nc 127.0.0.1 "$PORT" >replies
     grep -q '^421 4.4.2 ' replies
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 6.1: no part of a message is to be seen in new before the 250" {
@@ -248,9 +248,9 @@ $: [ "$(find mail/*/new -type f)" = '' ]
 C:
 C: .
 S: 250 2.0.0 ...
-$: [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+$: mails bob 1 carol 1
 END
-    [ "$(find mail -type f | wc -l)" -eq 2 ]
+    files mail 2
 }
 
 @test "RFC 5321 6.1: the answer to the final dot comes soon" {

@@ -14,18 +14,18 @@ lines() { # NUMBER TEXT
 
 # Whether the last message was taken, or refused as a loop.
 taken() {
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     rm -r mail
 }
 
 refused() {
     grep -q '^554 5\.4\.6 ' replies
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 6.3: a message with 100 Received fields is taken, all are kept" {
     { lines 100 'Received: from somewhere;' && printf '\ntext\n'; } | post bob@example.com
-    [ "$(field Received "$(message bob)" | sed 1d)" = "$(lines 100 'Received: from somewhere;')" ]
+    [ "$(field Received mail/bob/new/* | sed 1d)" = "$(lines 100 'Received: from somewhere;')" ]
 }
 
 @test "RFC 5321 6.3: one with 101 is refused, nothing is stored, the session goes on" {
@@ -37,8 +37,8 @@ refused() {
     } | talk >replies
     wanted='354 .*@554 5\.4\.6 .*@503 5\.5\.1 .*@250 2\.1\.0 .*@250 2\.1\.5 .*@354 .*@250 2\.0\.0 .*@221 '
     tr '\r\n' ' @' <replies | grep -q "$wanted"
-    [ "$(find mail -type f | wc -l)" -eq 1 ]
-    [ "$(body "$(message bob)")" = text ]
+    files mail 1
+    [ "$(body mail/bob/new/*)" = text ]
 }
 
 @test "RFC 5321 6.3: the fields count in any case, folded, and wherever they stand" {
@@ -96,7 +96,7 @@ Received: $long"; } | run -1 post bob@example.com
     letter+=(.)
     [ "$(answers 'HELO me' "${letter[@]}" "${letter[@]}")" = \
         "250$(printf ' 250 2.1.0 250 2.1.5 354 250 2.0.0%.0s' 1 2)" ]
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
 }
 
 @test "RFC 5321 6.3: our own Received field is not among those counted" {
@@ -105,5 +105,5 @@ Received: $long"; } | run -1 post bob@example.com
     post bob@example.com <"$(message bob)"
     run -1 post bob@example.com <"$(message bob 2)"
     grep -q '^554 5\.4\.6 ' replies
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
 }

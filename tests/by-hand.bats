@@ -36,14 +36,14 @@ END
 
 arrived() {
     local file
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     file=$(message bob)
     printf '%s\n' 'From: Me <me@example.org>' 'Subject: typed by hand' '' \
         'Hello Bob,' '' '  this has  blanks,' '.and a dot at its start.' |
         cmp - <(tail -n 7 "$file")
     [ "$(head -n 1 "$file")" = 'Return-Path: <me@example.org>' ]
     [[ $(field Received "$file") == *'from me ([127.0.0.1])'*'with ESMTP'*'for <bob@example.com>'* ]]
-    [ "$(find mail -type f | wc -l)" -eq 1 ]
+    files mail 1
 }
 
 # Whether this nc sends CRLF when it is told to.
@@ -211,7 +211,7 @@ S: 250 2.0.0
 C: QUIT
 S: 221 2.0.0
 END
-    [ "$(tail -n 3 "$(message bob)")" = $'Subject: Grüße\n\nViele Grüße – 再见' ]
+    [ "$(tail -n 3 mail/bob/new/*)" = $'Subject: Grüße\n\nViele Grüße – 再见' ]
 }
 
 @test "by hand: Ctrl-C in the middle of a message leaves nothing" {
@@ -230,5 +230,5 @@ C: I think that
 K: \x03
 END
     wait_until no_sessions
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }

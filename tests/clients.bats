@@ -15,7 +15,7 @@ letter=${BATS_FILE_TMPDIR-}/letter
 # The one message of this user must be the letter, after two fields of ours,
 # the second of which says so much about the sender and the protocol.
 arrived() { # USER FROM WITH
-    [ "$(mail_count "$1")" -eq 1 ]
+    mails "$1" 1
     file=$(message "$1")
     [ "$(head -n 1 "$file")" = "Return-Path: <$2>" ]
     [[ $(field Received "$file") == "Received: from client.example ([127.0.0.1]) by "*" with $3 id "* ]]
@@ -38,7 +38,7 @@ arrived() { # USER FROM WITH
         -T - "smtp://127.0.0.1:$PORT/client.example" 2>err || status=$?
     [ "$status" -ne 0 ]
     grep -q -e '^< 554 5\.6\.0 .*curl --crlf' err
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "curl: to an SMTPUTF8 address, from one, and to several recipients" {
@@ -113,8 +113,8 @@ assert s.verify("bob")[0] == 252 and s.help()
 s.sendmail("", ["bob@localhost"], "Subject: x\n\n.\n")
 s.quit()
 END
-    [ "$(body "$(message j%C3%BCrgen)")" = $'.\n..\nZoë' ]
-    [ "$(body "$(message bob)")" = . ]
+    [ "$(body mail/j%C3%BCrgen/new/*)" = $'.\n..\nZoë' ]
+    [ "$(body mail/bob/new/*)" = . ]
 }
 
 @test "Python mailbox: reads what has come, and finds the attachment" {
@@ -140,7 +140,7 @@ message.set_subdir("cur")
 message.add_flag("S")
 mailbox.Maildir("mail/bob")[key] = message
 END
-    [ "$(mail_count bob)" -eq 0 ]
+    mails bob 0
     [[ $(echo mail/bob/cur/*) == *:2,S ]]
 }
 
@@ -156,6 +156,6 @@ END
     grep -q 'Gruss aus mutt' screen
     [ "$(tail -n 2 piped)" = $'.\nthe text' ]
     # It is read now.
-    [ "$(mail_count bob)" -eq 0 ]
+    mails bob 0
     [[ $(echo mail/bob/cur/*) == *:2,*S* ]]
 }

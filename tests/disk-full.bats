@@ -103,7 +103,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(find "$MAIL/bob/new/" -type f | wc -l)" -eq 1 ]
+    files "$MAIL/bob/new/" 1
     [ "$(find "$MAIL/" -type f ! -name filler | wc -l)" -eq 1 ]
     [ "$(grep -c '^x' "$MAIL"/bob/new/*)" -eq $((100 * 1024 / 62 + 1)) ]
     run -1 grep -q NOOP "$MAIL"/bob/new/*
@@ -183,9 +183,9 @@ two_messages() {
     # In the shell's blocks, of 512 or 1024 octets: enough for the log.
     (ulimit -f 100 && talk <input) >replies
     [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'452 4.3.1\n250 2.0.0' ]
-    [ ! -d mail/bob/new ] || [ "$(mail_count bob)" -eq 0 ]
-    [ "$(mail_count carol)" -eq 1 ]
-    [ "$(find mail -type f | wc -l)" -eq 1 ]
+    [ ! -d mail/bob/new ] || mails bob 0
+    mails carol 1
+    files mail 1
 }
 
 @test "RFC 5321 4.2.3: other trouble is 451, and the session goes on" {
@@ -195,7 +195,7 @@ two_messages() {
     # Also where the trouble shows long before the dot.
     two_messages 300 300 | talk >replies
     [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
-    [ "$(mail_count carol)" -eq 2 ]
+    mails carol 2
     [ "$(find mail -type f -size +0 | wc -l)" -eq 2 ]
     grep -qi 'not a directory' log
 }
@@ -209,12 +209,12 @@ two_messages() {
         chmod 700 "mail/bob/$closed"
         [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
     done
-    [ -z "$(find mail/bob -type f)" ]
+    files mail/bob 0
 }
 
 @test "RFC 5321 4.2.3: a full disk under the log costs log lines and no mail" {
     [ -c /dev/full ] || skip "needs /dev/full"
     two_messages 1 1 | "$SMTPD" -i -v -m mail -n mail.example.com >replies 2>/dev/full
     [ "$(grep -c '^250 2\.0\.0 ' replies)" -eq 2 ]
-    [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+    mails bob 1 carol 1
 }

@@ -80,7 +80,7 @@ E:
 \$: [ "\$SECONDS" -le 1 ]
 END
     stopped
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 in_tmp() { [ -n "$(find mail/bob/tmp -type f)" ]; }
@@ -96,7 +96,7 @@ X: $(printf '%0100000d' 0)\r\n
 S: 421 4.3.2 ...
 E:
 END
-        [ -z "$(find mail -type f)" ]
+        files mail 0
         [ "$whom" = "\$SERVER" ] || served
     done
     stopped
@@ -115,7 +115,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "RFC 5321 3.8: SIGTERM: a whole message is kept and told, then 421 for what was pipelined" {
@@ -138,7 +138,7 @@ S: 421 4.3.2 ...
 E:
 END
     stopped
-    [ "$(tail -n 1 "$(message bob)")" = one ]
+    [ "$(tail -n 1 mail/bob/new/*)" = one ]
     grep -q 'fsync.*DELAYED' trace
 }
 
@@ -325,7 +325,7 @@ X: $(printf '%0200000d' 0)\r\n.\r
 E:
 END
     served
-    [ "$(mail_count bob)" -eq 0 ]
+    mails bob 0
 }
 
 @test "the server killed with -9: another takes over its port and its mail" {
@@ -338,7 +338,7 @@ END
     serve -p "$PORT"
     letter bob@localhost second
     exec 7>&-
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
 }
 
 @test "1000 sessions leave no process, no zombie, no descriptor" {
@@ -376,7 +376,7 @@ for c in held:
 for c in held:
     c.hears('250 2.0.0')
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     wait_until no_sessions
 }
 
@@ -391,9 +391,9 @@ def client(n):
 
 together(*(lambda n=n: client(n) for n in range(50)))
 END
-    [ "$(mail_count bob)" -eq 100 ]
+    mails bob 100
     [ "$(sed -n 's/^Subject: //p' mail/bob/new/* | sort -u | wc -l)" -eq 100 ]
-    [ -z "$(find mail/bob/tmp -type f)" ]
+    files mail/bob/tmp 0
 }
 
 @test "clients that break off inside DATA leave nothing, and harm nobody" {
@@ -410,7 +410,7 @@ for how in 'close', 'reset', 'half-close':
 END
     wait_until no_sessions
     served
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "SIGPIPE: a client that reads nothing ends its session, no signal does" {

@@ -46,7 +46,11 @@
 #   letter RECIPIENT [TEXT]   the same over a connection, in a dialogue
 #   x N                so many times x
 #   wait_until COMMAND...   try again until it succeeds, for at most 10 seconds
-#   mail_count USER    how many messages lie in mail/USER/new
+#   mails USER N...    fail unless N messages lie in mail/USER/new; and so for
+#                      further users
+#   holds FILE TEXT    whether it has this, where * is anything; without a process:
+#                      wait_until holds log ' kept '
+#   files FOLDER N     fail unless N files lie in there, however deep
 #   message USER [N]   the path of the Nth (1) of them, oldest first
 #   body FILE          a message from its first empty line on
 #   field NAME FILE    each header field of that name, each on one line, folds
@@ -100,6 +104,8 @@ setup() {
 
 teardown() {
     local fault=0 SERVER file text
+    # bats removes a file by itself, though all of its folder goes at the end.
+    rm() { [ "$*" = "-f ${BATS_OUT-}" ] || command rm "$@"; }
     for SERVER in $SERVERS; do
         end_server TERM || {
             echo "smtpd $SERVER ended with status $?; the log:"
@@ -378,7 +384,11 @@ post() {
         printf 'EHLO %s\r\nMAIL FROM:%s\r\n' "${hello-client.example}" "${from-<a@example.org>}"
         printf 'RCPT TO:<%s>\r\n' "$@"
         printf 'DATA\r\n'
-        awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }'
+        # No subshell and no program: this is called often.
+        while IFS= read -r text || [ -n "$text" ]; do
+            case $text in .*) text=.$text ;; esac
+            printf '%s\r\n' "$text"
+        done
         printf '.\r\nQUIT\r\n'
     } >.asked
     talk "${options[@]}" <.asked >replies || return
@@ -418,9 +428,39 @@ bounded() {
     if command -v timeout >/dev/null; then timeout 60 "$@"; else "$@"; fi
 }
 
-mail_count() {
-    local files=("mail/$1/new"/*)
-    if [ -e "${files[0]}" ]; then echo ${#files[@]}; else echo 0; fi
+mails() {
+    local files
+    while [ $# -gt 0 ]; do
+        files=("mail/$1/new"/*)
+        [ -e "${files[0]}" ] || files=()
+        [ ${#files[@]} -eq "$2" ] || {
+            echo "mail/$1/new has ${#files[@]} messages, and not $2"
+            return 1
+        }
+        shift 2
+    done
+}
+
+holds() {
+    local text
+    IFS= read -r -d '' text <"$1" || :
+    # shellcheck disable=SC2053
+    [[ $text == *$2* ]]
+}
+
+files() {
+    local each i folders=("$1") found=()
+    for ((i = 0; i < ${#folders[@]}; i++)); do
+        for each in "${folders[i]}"/* "${folders[i]}"/.[!.]*; do
+            if [ -L "$each" ]; then continue; fi
+            if [ -d "$each" ]; then folders+=("$each"); fi
+            if [ -f "$each" ]; then found+=("$each"); fi
+        done
+    done
+    [ ${#found[@]} -eq "$2" ] || {
+        echo "$1 has ${#found[@]} files, and not $2: ${found[*]}"
+        return 1
+    }
 }
 
 message() {
@@ -432,14 +472,25 @@ message() {
     [ -f "${files[${2:-1} - 1]-}" ] && echo "${files[${2:-1} - 1]}"
 }
 
-body() { sed '1,/^$/d' "$1"; }
+body() {
+    [ $# -eq 1 ] || { echo "body: which of these: $*?" && return 1; }
+    sed '1,/^$/d' "$1"
+}
 
 field() {
-    sed '/^$/q' "$2" | awk -v name="$1:" '
-        /^[ \t]/ { sub(/^[ \t]+/, " "); text = text $0; next }
-        on { print text }
-        { on = index(tolower($0), tolower(name)) == 1; text = $0 }
-        END { if (on) print text }'
+    local line text='' space=$' \t' LC_ALL=C
+    [ $# -eq 2 ] || { echo "field: which of these: $*?" && return 1; }
+    shopt -s nocasematch
+    while IFS= read -r line; do
+        case $line in
+        [$' \t']*) text+=" ${line#"${line%%[!$space]*}"}" && continue ;;
+        esac
+        case $text in "$1":*) echo "$text" ;; esac
+        text=$line
+        [ -n "$line" ] || break
+    done <"$2"
+    case $text in "$1":*) echo "$text" ;; esac
+    shopt -u nocasematch
 }
 
 py() { "$PYTHON" -I - "$@"; }

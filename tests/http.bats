@@ -45,7 +45,7 @@ END
         talk >out
     [ "$(wc -l <out)" -eq 2 ]
     [[ $(tail -n 1 out) == "$refusal"* ]]
-    [ "$(mail_count bob)" -eq 0 ]
+    mails bob 0
     # In a session that has begun it is no more than an octet that nobody can type.
     printf '%b\r\n' 'HELO me' '\0026\0003' NOOP | talk >out
     [ "$(cut -c 1-9 out | tail -n 2 | xargs)" = '500 5.5.2 250 2.0.0' ]
@@ -61,7 +61,7 @@ END
     } | send_raw >out
     [ "$(wc -l <out)" -eq 2 ]
     [[ $(sed -n 2p out) == "$refusal"* ]]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "http: a form with bare LF is not obeyed either" {
@@ -70,7 +70,7 @@ END
         DATA x . | talk >out
     [ "$(wc -l <out)" -eq 2 ]
     [[ $(tail -n 1 out) == "$refusal"* ]]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "http: the line may be too long for a command" {
@@ -106,7 +106,7 @@ END
     done
     wait_until no_sessions
     [ "$(grep -c "$refusal" log)" -eq 5 ]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "http: TLS is refused at its second octet, without an end of line" {

@@ -440,7 +440,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "log: without -i it goes to standard error, also where that is a socket, as is output" {

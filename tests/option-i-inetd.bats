@@ -34,8 +34,8 @@ only_replies() { # FILE
 
 # Received must say "from me", then this, then "by".
 received_from() {
-    echo "got: $(field Received "$(message bob)")"
-    [[ $(field Received "$(message bob)") == "Received: from me ${1:+$1 }by mail.example.com "* ]]
+    echo "got: $(field Received mail/bob/new/*)"
+    [[ $(field Received mail/bob/new/*) == "Received: from me ${1:+$1 }by mail.example.com "* ]]
 }
 
 @test "-i: over pipes, whose client has no address" {
@@ -220,7 +220,7 @@ END
         TCPREMOTEIP=$address talk <lf >out
         stranger
     done
-    [ "$(mail_count bob)" -eq 11 ]
+    mails bob 11
 }
 
 @test "-i: with standard error on the client's socket, no log line goes to the client" {
@@ -228,7 +228,7 @@ END
         rm -rf mail
         over "$kind" same -v >out
         only_replies out
-        [ "$(mail_count bob)" -eq 1 ]
+        mails bob 1
         run -1 grep -rq 'smtpd\[' mail
     done
 }
@@ -354,7 +354,7 @@ C: one
 $: kill -TERM $client
 S: 421 4.3.2 ...
 END
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "-i: the end of input, in any state, ends the session, and exit is 0" {
@@ -364,7 +364,7 @@ END
     done
     printf 'NOOP\r\nNOO' | talk >out
     [ "$(grep -c . out)" -eq 2 ]
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "-i: a client who has gone before the greeting is no trouble" {
@@ -393,5 +393,5 @@ END
     only_replies out.2
     send_raw <"$letter" >out.3
     only_replies out.3
-    [ "$(mail_count bob)" -eq 3 ]
+    mails bob 3
 }

@@ -40,7 +40,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     [ "$(ls mail)" = bob ]
 }
 
@@ -76,7 +76,7 @@ S: 354 ...
 C: hello
 C: .
 S: 250 2.0.0 ...
-$: [ "$(mail_count carol)" -eq 1 ]
+$: mails carol 1
 END
 }
 
@@ -106,7 +106,7 @@ END
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<Postmaster>' DATA hello . QUIT |
         talk -s >replies
     grep -q '^250 2\.0\.0 ' replies
-    [ "$(mail_count postmaster)" -eq 1 ]
+    mails postmaster 1
 }
 
 @test "-s: a mailbox made while the server runs counts at once, one removed no more" {

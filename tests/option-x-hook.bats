@@ -48,7 +48,7 @@ needs_proc() { [ -r "/proc/$$/stat" ] || skip "needs Linux's /proc"; }
     ask 'EHLO me' "${LETTER[@]}" 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
         'RCPT TO:<carol@localhost>' DATA . 'MAIL FROM:<>' 'RCPT TO:<dave@localhost>' RSET
     [ "$(<said)" = $'smtpd,1,bob@localhost\nsmtpd,2,bob@localhost carol@localhost' ]
-    [ "$(mail_count bob)$(mail_count carol)" = 21 ]
+    mails bob 2 carol 1
 }
 
 @test "-x: is not run for a message that is refused in any case" {
@@ -75,14 +75,14 @@ S: 250 2.0.0 Message kept as ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(tail -n 1 "$(message bob)")" = text ]
+    [ "$(tail -n 1 mail/bob/new/*)" = text ]
 }
 
 @test "-x: standard input is the message as it will lie in the mailbox" {
     LETTER=("${LETTER[@]:0:6}" ..dot $'Gr\xC3\xBC\xC3\x9Fe' "$(x 70000)" .)
     hand_to 'cat >../first; cat /dev/stdin >../second; read -r line; [ -z "$line" ]'
     [ "$code" = '250 2.0.0' ]
-    cmp first "$(message bob)"
+    cmp first mail/bob/new/*
     [ "$(sed -n 1p first)" = 'Return-Path: <a@example.org>' ]
     [ "$(wc -c <first)" -gt 70000 ]
 }
@@ -90,7 +90,7 @@ END
 @test "-x: standard input can be read once more through /dev/stdin" {
     [ "$(uname)" = Linux ] || skip "this is so on Linux"
     hand_to 'cat >../first; cat /dev/stdin >../second; head -n 1 /dev/stdin >../third'
-    cmp first "$(message bob)"
+    cmp first mail/bob/new/*
     cmp first second
     [ "$(<third)" = 'Return-Path: <a@example.org>' ]
 }
@@ -171,7 +171,7 @@ a@example.org, 2001:db8::7' ]
         got+=("$i ${codes[i * 5 + 4]}")
     done
     [ "${got[*]}" = "${wanted[*]}" ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     no_file tmp
     grep -q '^250 2\.0\.0 Message kept as ' replies
     grep -q '^250 2\.0\.0 Message taken as ' replies
@@ -229,12 +229,12 @@ a@example.org, 2001:db8::7' ]
         'RCPT TO:<info@a.example>' DATA .
     [ "${codes[*]:1:7}" = '250 2.1.0 250 2.1.5 250 2.1.5 250 2.1.5 250 2.1.5 250 2.1.5 250 2.1.5' ]
     [ "$(<said)" = $'info@a.example\ninfo@b.example\nInfo@c.example\neve@b.example' ]
-    [ "$(mail_count info)$(mail_count eve)" = 11 ]
+    mails info 1 eve 1
     # Each path has its line, with the file that serves it.
     for path in info@a.example info@b.example Info@c.example; do
         grep -q " to=<$path> size=0 file=$(cd mail && echo info/new/*)\$" log
     done
-    run -1 grep -q '^Received:.* for ' "$(message info)"
+    run -1 grep -q '^Received:.* for ' mail/info/new/*
 }
 
 @test "-x: if keeping fails after an exit 0, the client gets 4yz and the command sees it again" {
@@ -242,7 +242,7 @@ a@example.org, 2001:db8::7' ]
     ask 'EHLO me' "${LETTER[@]}" "${LETTER[@]}"
     [ "${codes[4]}, $code" = '451 4.3.0, 250 2.0.0' ]
     [ "$(wc -l <seen)" -eq 2 ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "-x: after -t seconds its whole process group is killed, and the client gets 451" {
@@ -254,7 +254,7 @@ a@example.org, 2001:db8::7' ]
     [ "$SECONDS" -le 5 ]
     # The session goes on, and what comes after it is kept.
     [ "${codes[4]}, $code" = '451 4.3.0, 250 2.0.0' ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     no_file tmp
     read -r shell child <pids
     wait_until ended "$shell"
@@ -297,7 +297,7 @@ ended() {
     letter bob@localhost
     home=~nobody
     [ "$(<out/said)" = "$(id -u nobody)"$'\n'"$(id -G nobody)"$'\n'"$home" ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "-x: -v shows the dialogue, and what the command prints in between" {
@@ -396,7 +396,7 @@ S: 250 2.0.0 ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "-x: SIGTERM for the session from its own command: the message has its reply first" {
@@ -407,7 +407,7 @@ C: .
 S: 250 2.0.0 Message kept ...
 S: 421 4.3.2 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "-x: a client that hangs up while it runs: the message is kept whole, or not at all" {
@@ -421,8 +421,8 @@ END
         echo "$status" >go
         wait_until no_sessions
         no_file tmp
-        [ "$(mail_count bob)" -eq 1 ]
-        [ "$(tail -n 1 "$(message bob)")" = text ]
+        mails bob 1
+        [ "$(tail -n 1 mail/bob/new/*)" = text ]
     done
 }
 
@@ -476,7 +476,7 @@ C: QUIT
 S: 221 ...
 END
     end_server KILL || [ "$?" -eq 137 ]
-    [ "$(tail -n 1 "$(message bob)")" = text ]
+    [ "$(tail -n 1 mail/bob/new/*)" = text ]
 }
 
 @test "-x: SIGKILL of the session while it runs: nothing is said, and nothing kept" {
@@ -502,7 +502,7 @@ S: 250 2.0.0 Message kept ...
 C: QUIT
 S: 221 ...
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "-x: 50 clients at once: each command has its own message, sender and recipient" {

@@ -32,15 +32,15 @@ try_client() { # ITS LINE
     local line=${1//2525/$PORT}
     [ -n "$line" ]
     HOME=$PWD bash -c "$line" 3>&- 4>&-
-    [ "$(mail_count bob)" -eq 1 ]
-    [ "$(field Return-Path "$(message bob)")" = 'Return-Path: <me@example.org>' ]
+    mails bob 1
+    [ "$(field Return-Path mail/bob/new/*)" = 'Return-Path: <me@example.org>' ]
 }
 
 @test "README: the session by hand, with LF and with CRLF" {
     serve
     play --lf
     play --crlf
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
 }
 
 @test "README: the message which it shows" {
@@ -217,8 +217,8 @@ cell() { # WITH
 
 # A program has logged in and sent one.
 came() {
-    [ "$(mail_count bob)" -eq 1 ]
-    [[ $(field Received "$(message bob)") == *' with ESMTPA '* ]]
+    mails bob 1
+    [[ $(field Received mail/bob/new/*) == *' with ESMTPA '* ]]
 }
 
 @test "README: mail is sent with Python, logged in" {
@@ -289,7 +289,7 @@ hooked() { # TO [SED'S COMMAND]
 @test "README: each message is printed" {
     hooked 'print each message'
     grep -qx 'Typed by hand.' log
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "README: mail is relayed through a provider" {
@@ -298,7 +298,7 @@ hooked() { # TO [SED'S COMMAND]
     line=$(sed -n 's/^| \*\*relay.*| `\.\/smtpd \(.*\)` |$/\1/p' "$README")
     eval "serve ${line/--host=relay.example/--file=\/dev\/null --host=127.0.0.1 --port=$PORT}"
     block smtp | same_each_time | sed 's/Message kept/Message taken/' | dialogue
-    [ "$(mail_count bob)" -eq 0 ]
+    mails bob 0
     grep -qx 'Typed by hand.' there/bob/new/*
 }
 
@@ -311,7 +311,7 @@ hooked() { # TO [SED'S COMMAND]
     SERVERS="$SERVERS $!"
     WAIT=60 wait_until grep -q 'server started' spamd.log
     hooked 'refuse spam' "s/spamc -c/spamc -c -d 127.0.0.1 -p $port/"
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
     dialogue <<'END'
 S: 220 ...
 C: HELO me
@@ -338,7 +338,7 @@ END
     eval "$(grep -o '`ln -s bob[^`]*`' "$README" | tr -d '`')"
     bob=$(block smtp | same_each_time)
     dialogue <<<"${bob/RCPT TO:<bob/RCPT TO:<info}"
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
     : >mail/bob/tmp/new
     touch -d '3 days ago' mail/bob/tmp/old
     eval "$(grep -o '`find mail[^`]*`' "$README" | tr -d '`')"

@@ -41,7 +41,7 @@ S: 250 2.0.0 ...
 S: 221 2.0.0 ...
 END
     for user in ned dan kvc; do
-        [ "$(body "$(message "$user")")" = one ]
+        [ "$(body mail/"$user"/new/*)" = one ]
     done
 }
 
@@ -63,7 +63,7 @@ S: 503 5.5.1 ...
 C: QUIT
 S: 221 2.0.0 ...
 END
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 2920 3.2: ten commands in one packet are answered in order, in one" {

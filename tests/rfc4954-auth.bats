@@ -160,7 +160,7 @@ kept='250 2.1.0 250 2.1.5 354 250 2.0.0'
 @test "RFC 4954 4: a refused AUTH leaves the client's name and the session as they were" {
     hello='HELO me' gets "503 5.5.1 $kept" "AUTH PLAIN $plain" "${letter[@]}"
     with SMTP
-    [[ $(field Received "$(message bob)") == 'Received: from me by '* ]]
+    [[ $(field Received mail/bob/new/*) == 'Received: from me by '* ]]
 }
 
 @test "RFC 4954 4: pipelined, AUTH PLAIN with its response is answered in its turn" {

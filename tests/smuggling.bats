@@ -33,7 +33,7 @@ C: QUIT
 S: 221 2.0.0 ...
 END
     done
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "RFC 5321 4.1.1.4: of the ends known from smuggling none is one" {

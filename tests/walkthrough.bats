@@ -62,13 +62,13 @@ sends() { # EXIT STATUS [SERVER'S OPTIONS]
     printf '%s\n' 'Subject: dots' '' . .. ...x 'x.' '' ' .' >letter
     printf 'no line end' >>letter
     sends 0
-    diff <(cat letter; echo) <(tail -n 9 "$(message bob)")
-    [ "$(mail_count carol)" -eq 1 ]
+    diff <(cat letter; echo) <(tail -n 9 mail/bob/new/*)
+    mails carol 1
     sends 75 -x 'exit 75'
     sends 77 -x 'exit 77'
     sends 77 -d localhost
     run -75 ./send2 127.0.0.1 "$PORT" '' bob@localhost <letter
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "walkthrough.md: each function named exists" {

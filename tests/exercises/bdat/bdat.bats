@@ -26,7 +26,7 @@ answers() { # PRINTF-FORMAT
 }
 
 # What stands behind our own fields.
-sent() { sed '1,/^\t[A-Z][a-z][a-z], /d' "$(message bob)"; }
+sent() { sed '1,/^\t[A-Z][a-z][a-z], /d' mail/bob/new/*; }
 
 nothing_kept() { [ -z "$(find mail -type f 2>/dev/null)" ]; }
 
@@ -62,7 +62,7 @@ X: BDAT 0\r\n
 S: 250 2.0.0 ...
 X: bdat 6\r\ntext\r\n
 S: 250 2.0.0 ...
-\$: [ "\$(mail_count bob)" -eq 0 ]
+\$: mails bob 0
 C: BDAT 0 last
 S: 250 2.0.0 ...
 $BYE
@@ -92,7 +92,7 @@ OVER
         printf "$text" | tail -c "+$((i + 1))"
     done >commands
     { printf 'EHLO me\r\n' && cat commands; } | talk -b >out
-    [ "$(mail_count bob)" -eq $((size + 1)) ]
+    mails bob $((size + 1))
     for each in mail/bob/new/*; do
         sed '1,/^\t[A-Z][a-z][a-z], /d' "$each"
         echo END
@@ -124,15 +124,15 @@ OVER
 
 @test "bdat: a message may end inside a line, and be empty" {
     answers 'BDAT 16 LAST\r\nSubject: x\r\n\r\nhi'
-    [ "$(tail -c 2 "$(message bob)")" = hi ]
+    [ "$(tail -c 2 mail/bob/new/*)" = hi ]
     [ "$(answers 'BDAT 0 LAST\r\n')" = '250 2.0.0' ]
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
 }
 
 @test "RFC 3030 2: bdat: nothing after LAST: 503, and its octets are no commands" {
     [ "$(answers 'BDAT 2 LAST\r\n\r\nBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nRSET\r\nNOOP\r\n')" = \
         '250 2.0.0 503 5.5.1 503 5.5.1 250 2.0.0' ]
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "RFC 3030 2: bdat: out of order, the chunk is read and thrown away" {
@@ -179,7 +179,7 @@ OVER
             printf "$clear"'BDAT 3 LAST\r\nx\r\n'
             printf 'MAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nBDAT 5 LAST\r\nnew\r\n'
         } | talk -b | tail -n 1 | grep '^250 2\.0\.0 '
-        [ "$(find mail -type f | wc -l)" -eq 1 ]
+        files mail 1
         [ "$(sent)" = new ]
         rm -r mail
     done
@@ -263,7 +263,7 @@ C: .
 S: 250 2.0.0 ...
 $BYE
 OVER
-    [ "$(mail_count bob)" -eq 2 ]
+    mails bob 2
     [ "$(tail -qn 1 mail/bob/new/* | sort | xargs)" = '.two one' ]
 }
 

@@ -33,7 +33,7 @@ C: .
 S: 250 2.0.0 ...
 $BYE
 OVER
-    [ "$(tail -n 1 "$(message bob)")" = text ]
+    [ "$(tail -n 1 mail/bob/new/*)" = text ]
 }
 
 @test "lmtp: HELO and EHLO are no commands; without -L, LHLO is none" {
@@ -80,7 +80,7 @@ S: 250 2.0.0 ...
 S: 250 2.0.0 ...
 $BYE
 OVER
-    [ "$(mail_count bob)$(mail_count dave)$(mail_count erin)" = 111 ]
+    mails bob 1 dave 1 erin 1
 }
 
 @test "lmtp: without -L there is one reply, as before" {
@@ -106,7 +106,7 @@ S: 250 2.0.0 ...
 S: 250 2.0.0 ...
 $BYE
 OVER
-    [ "$(mail_count bob)$(mail_count carol)" = 11 ]
+    mails bob 1 carol 1
 }
 
 @test "lmtp: one recipient's trouble is his alone, and the order is RCPT's" {
@@ -124,7 +124,7 @@ OVER
             if [ "$user" = carol ]; then wanted+=' 451 4.3.0'; else wanted+=' 250 2.0.0'; fi
         done
         [ " $(xargs <out)" = "$wanted" ]
-        [ "$(mail_count bob)$(mail_count dave)" = 11 ]
+        mails bob 1 dave 1
         [ "$(find mail -type f -path '*/tmp/*' | wc -l)" -eq 0 ]
     done
 }
@@ -135,13 +135,13 @@ OVER
     : >mail/carol
     codes 'LHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' 'RCPT TO:<carol@example.com>' \
         DATA text . 'MAIL FROM:<>' | grep '451 4\.3\.0 451 4\.3\.0 250 2\.1\.0$'
-    [ "$(find mail -type f | wc -l)" -eq 2 ]
+    files mail 2
 }
 
 @test "lmtp: a message refused as a whole is refused to each" {
     codes 'LHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' 'RCPT TO:<carol@example.com>' \
         DATA $'a\rb' . NOOP | grep '554 5\.6\.0 554 5\.6\.0 250 2\.0\.0$'
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "lmtp: DATA without a valid recipient gets 503" {
@@ -161,7 +161,7 @@ OVER
         [ "$(grep -c '^452 4\.5\.3 ' out)" -eq 1 ]
         [ "$(sed '1,/^354/d' out | grep -c '^250 2\.0\.0 ')" -eq 100 ]
     done
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "lmtp: nothing of one transaction is owed in the next" {
@@ -173,9 +173,9 @@ OVER
 
 @test "RFC 6531 4.3: lmtp: Received says with LMTP, or UTF8LMTP" {
     codes 'LHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@example.com>' DATA .
-    [[ $(field Received "$(message bob)") == *' with LMTP id '* ]]
+    [[ $(field Received mail/bob/new/*) == *' with LMTP id '* ]]
     codes 'LHLO me' 'MAIL FROM:<> SMTPUTF8' 'RCPT TO:<carol@example.com>' DATA .
-    [[ $(field Received "$(message carol)") == *' with UTF8LMTP id '* ]]
+    [[ $(field Received mail/carol/new/*) == *' with UTF8LMTP id '* ]]
 }
 
 @test "lmtp: not on port 25" {

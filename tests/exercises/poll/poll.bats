@@ -41,7 +41,7 @@ for c in two.values():
     c.says('.', '250 2.0.0')
 END
     for user in carol dave; do
-        sed '1,/^\t[A-Z][a-z][a-z], /d' "$(message $user)" >text
+        sed '1,/^\t[A-Z][a-z][a-z], /d' mail/"$user"/new/* >text
         [ "$(wc -l <text)" -eq 3000 ]
         [ "$(tr -d '.0-9 \n' <text | fold -w 1 | sort -u)" = "${user:0:1}" ]
     done
@@ -97,7 +97,7 @@ for c in reversed(crowd):
     c.says('NOOP', '250 2.0.0')
 served()
 END
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }
 
 @test "RFC 5321 4.5.4.2: poll: -c and -k count clients" {
@@ -130,7 +130,7 @@ END
     wait_until no_mail carol
 }
 
-no_mail() { [ -z "$(find "mail/$1" -type f)" ]; }
+no_mail() { files "mail/$1" 0; }
 
 @test "poll: 500 sessions leave no descriptor" {
     [ -d "/proc/$$/fd" ] || skip "needs Linux's /proc"
@@ -181,11 +181,11 @@ same(inactive.rest(), ['421 4.3.2'], 'what is said to who says nothing')
 same(data.rest(), ['421 4.3.2'], 'and to who is inside DATA')
 END
     end_server 0
-    [ -z "$(find mail -type f)" ]
+    files mail 0
 }
 
 @test "poll: -i is as before" {
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA text . QUIT |
         talk | tail -n 1 | grep '^221 '
-    [ "$(mail_count bob)" -eq 1 ]
+    mails bob 1
 }

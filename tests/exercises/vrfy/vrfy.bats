@@ -151,5 +151,5 @@ S: 250 ...
 C: QUIT
 S: 221 ...
 OVER
-    [ "$(mail_count carol)$(mail_count bob)" = 10 ]
+    mails carol 1 bob 0
 }
