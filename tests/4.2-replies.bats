@@ -8,14 +8,16 @@ load helpers
 # command it is "connect". And to the file counts: how many commands there were,
 # how many replies, and the last reply. Options of smtpd stand in $options.
 session() { # COMMAND...
-    printf '%s\n' "$@" >commands
+    local line last='' n=0 commands=(connect "$@")
+    printf '%b\r\n' "$@" >commands
     # shellcheck disable=SC2086
-    printf '%b\r\n' "$@" | talk ${options-} | awk '
-        BEGIN { command[0] = "connect" }
-        FNR == NR { command[FNR] = $0; next }
-        { print command[n + 0] "\t" $0 }
-        /^[0-9][0-9][0-9] / { n++ }
-        END { print NR - FNR, n, $0 >>"counts" }' commands - >>replies
+    talk ${options-} <commands >said || :
+    while IFS= read -r line || [ -n "$line" ]; do
+        printf '%s\t%s\n' "${commands[n]-}" "$line"
+        last=$line
+        case $line in [0-9][0-9][0-9]\ *) n=$((n + 1)) ;; esac
+    done <said >>replies
+    echo "$# $n $last" >>counts
 }
 
 # Sessions in which, between them, nearly all that can be replied is. Each

@@ -6,11 +6,19 @@ load helpers
 
 # A line of so many octets, its CRLF among them: what is given, then x's.
 line() { # OCTETS WORDS
-    printf '%s%s\r\n' "$2" "$(printf "%0$(($1 - 2 - ${#2}))d" 0 | tr 0 x)"
+    local rest
+    printf -v rest '%*s' $(($1 - 2 - ${#2})) ''
+    printf '%s%s\r\n' "$2" "${rest// /x}"
 }
 
 # What the replies in out begin with.
-codes() { tr -d '\r' <out | grep -v '^...-' | cut -c 1-9 | paste -sd , -; }
+codes() {
+    local text codes=''
+    while IFS= read -r text; do
+        case $text in ???-*) ;; *) text=${text%$'\r'} && codes+=,${text:0:9} ;; esac
+    done <out
+    echo "${codes#,}"
+}
 
 @test "RFC 5321 4.5.3.1.4: a command line of 512 octets is taken" {
     {

@@ -11,8 +11,10 @@ clients() { "$PYTHON" -EsB "$ROOT/tests/slow.py"; }
 # in dan's mailbox; and the next client is served.
 all_over() {
     wait_until no_sessions
-    run -1 grep -q 'ended by signal' log
-    [ -z "$(find mail -type f ! -path 'mail/dan/new/*')" ]
+    if holds log 'ended by signal'; then cat log && false; fi
+    local dan=(mail/dan/new/*)
+    [ -e "${dan[0]}" ] || dan=()
+    files mail ${#dan[@]}
     dialogue <<'END'
 S: 220 ...
 C: QUIT

@@ -206,14 +206,14 @@ END
     stunnel stunnel.conf </dev/null >log 2>&1 3>&- 4>&- &
     # shellcheck disable=SC2034
     SERVERS=" $!"
-    wait_until grep -q ' bound to .*:[1-9]' log
+    wait_until holds log ' bound to *:[1-9]'
     PORT=$(sed -n 's/.* bound to .*:\([1-9][0-9]*\)$/\1/p' log)
     export PORT
 }
 
 # The message came by TLS: smtpd -i saw no STARTTLS, but whose connection it was.
 came_from() { # LITERAL
-    wait_until grep ' end client=' log
+    wait_until holds log ' end client='
     logged_in 1
     run -1 grep ' C: STARTTLS' log
     [[ $(field Received mail/bob/new/*) == *" ($1) by mail.example.com with ESMTPA "* ]]

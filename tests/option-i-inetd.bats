@@ -84,7 +84,7 @@ received_from() {
         socat -d -d "TCP-LISTEN:0,bind=127.0.0.1" \
             "EXEC:'$SMTPD -i -m mail -n mail.example.com'$nofork" 2>socat.log </dev/null 3>&- 4>&- &
         socat=$!
-        wait_until grep -q 'listening on' socat.log
+        wait_until holds socat.log 'listening on'
         export PORT
         PORT=$(sed -n 's/.*listening on .*://p' socat.log)
         send_raw <"$letter" >out
@@ -331,7 +331,7 @@ END
         "$SMTPD" -i -m mail <"in.$signal" >"out.$signal" 2>>log 3>&- 4>&- &
         pid=$!
         exec 7>"in.$signal"
-        wait_until grep -q '^220 ' "out.$signal"
+        wait_until holds "out.$signal" '220 '
         kill -s "$signal" "$pid"
         wait "$pid"
         exec 7>&-
@@ -384,7 +384,7 @@ END
     done
     exec 5>in.1 6>in.2
     cat "$letter" >&6
-    wait_until grep -q '^221 ' out.2
+    wait_until holds out.2 $'\n221 '
     exec 6>&-
     cat "$letter" >&5
     exec 5>&-

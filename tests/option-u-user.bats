@@ -142,7 +142,7 @@ exchanged() { # CALL WHERE
     strace -o trace -e trace=%file,%desc -e inject="$1,$1at:$2=500000" \
         "$SMTPD" -i -u nobody -m mail </dev/null >replies 2>err 3>&- 4>&- &
     wait_until test -d mail
-    wait_until grep -q "^$1" trace
+    wait_until holds trace "$1"
     mv mail moved && ln -s theirs mail
     wait "$!"
 }

@@ -387,7 +387,7 @@ C: .
 E:
 END
     no_file new
-    wait_until grep -q 'was ended by signal 9' log
+    wait_until holds log 'was ended by signal 9'
     hello='HELO you'
     dialogue <<END
 ${BEGIN/HELO me/HELO you}

@@ -20,8 +20,10 @@ send() { # COMMAND [RECIPIENT...]
     options=(-d '*' -x "$1")
     shift
     post "${@:-bob@localhost}" || :
-    reply=$(grep -A 9 ^354 replies | sed -n 2p)
-    reply=${reply%$'\r'}
+    # The line after that of the 354.
+    IFS= read -r -d '' reply <replies || :
+    reply=${reply#*$'\n354 '*$'\n'}
+    reply=${reply%%$'\r'*}
 }
 
 # Start a program, and wait until it has printed this. Its end is the test's.
@@ -30,7 +32,7 @@ background() { # READY COMMAND...
     shift
     "$@" </dev/null >"${1##*/}.out" 2>&1 3>&- 4>&- &
     SERVERS="$SERVERS $!"
-    WAIT=60 wait_until grep -q "$ready" "${1##*/}.out"
+    WAIT=60 wait_until holds "${1##*/}.out" "$ready"
 }
 
 free_port() {

@@ -22,8 +22,13 @@ same_each_time() {
         -e 's/^\t[A-Z][a-z]{2}, [0-9]+ [A-Z][a-z]{2} .*/\tDATE/'
 }
 
+setup_file() {
+    SESSION=$(block smtp | same_each_time)
+    export SESSION
+}
+
 # Play the dialogue that README.md shows.
-play() { block smtp | same_each_time | dialogue "$@"; }
+play() { dialogue "$@" <<<"$SESSION"; }
 
 # Run the client that README.md shows, and see its message arrive.
 try_client() { # ITS LINE
@@ -271,7 +276,7 @@ END
     stunnel stunnel.conf </dev/null >log 2>&1 3>&- 4>&- &
     # shellcheck disable=SC2034
     SERVERS=" $!"
-    wait_until grep -q ' bound to .*:[1-9]' log
+    wait_until holds log ' bound to *:[1-9]'
     port=$(sed -n 's/.* bound to .*:\([1-9][0-9]*\)$/\1/p' log)
     bounded swaks --server "127.0.0.1:$port" --tls --auth PLAIN --auth-user me \
         --auth-password x --from me@example.org --to bob@example.com
@@ -297,7 +302,7 @@ hooked() { # TO [SED'S COMMAND]
     serve -m there -d '*'
     line=$(sed -n 's/^| \*\*relay.*| `\.\/smtpd \(.*\)` |$/\1/p' "$README")
     eval "serve ${line/--host=relay.example/--file=\/dev\/null --host=127.0.0.1 --port=$PORT}"
-    block smtp | same_each_time | sed 's/Message kept/Message taken/' | dialogue
+    dialogue <<<"${SESSION/Message kept/Message taken}"
     mails bob 0
     grep -qx 'Typed by hand.' there/bob/new/*
 }
@@ -309,7 +314,7 @@ hooked() { # TO [SED'S COMMAND]
     spamd --local --nouser-config --helper-home-dir="$PWD" --listen=127.0.0.1 --port="$port" \
         --max-children=1 --syslog=stderr </dev/null >spamd.log 2>&1 3>&- 4>&- &
     SERVERS="$SERVERS $!"
-    WAIT=60 wait_until grep -q 'server started' spamd.log
+    WAIT=60 wait_until holds spamd.log 'server started'
     hooked 'refuse spam' "s/spamc -c/spamc -c -d 127.0.0.1 -p $port/"
     mails bob 1
     dialogue <<'END'
@@ -336,8 +341,7 @@ END
     serve
     play
     eval "$(grep -o '`ln -s bob[^`]*`' "$README" | tr -d '`')"
-    bob=$(block smtp | same_each_time)
-    dialogue <<<"${bob/RCPT TO:<bob/RCPT TO:<info}"
+    dialogue <<<"${SESSION/RCPT TO:<bob/RCPT TO:<info}"
     mails bob 2
     : >mail/bob/tmp/new
     touch -d '3 days ago' mail/bob/tmp/old

@@ -346,7 +346,7 @@ X: hunter2
 $: kill -TERM $client
 S: 421 4.3.2 ...
 END
-    wait_until grep 'refused: 421 4.4.2' log
+    wait_until holds log 'refused: 421 4.4.2'
     hidden
 }
 
@@ -386,13 +386,13 @@ END
     unshare -n $user true 2>/dev/null || skip "may have no network of its own here"
     # shellcheck disable=SC2086
     start unshare -n $user "$SMTPD" -p 0 -m mail -a -l 0.0.0.0
-    wait_until grep '^smtpd: -a: .*0\.0\.0\.0' log
+    wait_until holds log 'smtpd: -a: *0.0.0.0'
     end_server
     [ "$(grep -c '^smtpd: ' log)" -eq 2 ]
     # The same address, as the C library reads it too.
     # shellcheck disable=SC2086
     start unshare -n $user "$SMTPD" -p 0 -m mail -a -l 0
-    wait_until grep '^smtpd: -a: ' log
+    wait_until holds log 'smtpd: -a: '
     end_server
     # Without -a there is nothing to say.
     # shellcheck disable=SC2086

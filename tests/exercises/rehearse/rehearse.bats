@@ -104,7 +104,7 @@ END
     serve -d '*'
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<450@example.com>' \
         'RCPT TO:<250-slow@example.com>' | send_raw >said &
-    wait_until grep -q 'start client' log
+    wait_until holds log 'start client'
     end_server
     wait $!
     must 'The client should be told 421 at the end' grep '^421 4\.3\.2' said
