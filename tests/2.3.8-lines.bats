@@ -56,7 +56,8 @@ END
 
 @test "RFC 5321 2.3.8: the 500 for a bare LF names the cure" {
     serve
-    printf 'HELO me\r\nNOOP\n\r\nQUIT\r\n' | send_raw >out
+    printf 'HELO me\r\nNOOP\n\r\nQUIT\r\n' >.asked
+    send_raw <.asked >out
     grep '^500 5\.5\.2 .*nc -C' out | grep telnet
 }
 
@@ -285,7 +286,8 @@ END
 @test "by hand: an overlong line in it is as long as with CRLF: 1022 octets and the end" {
     fill=$(printf '%01017d' 0)
     for end in '\n' '\r\n'; do
-        printf 'HELO me\nNOOP %s%bNOOP x%s%bQUIT\n' "$fill" "$end" "$fill" "$end" | talk >out
+        printf 'HELO me\nNOOP %s%bNOOP x%s%bQUIT\n' "$fill" "$end" "$fill" "$end" >.asked
+        talk <.asked >out
         [ "$(cut -c 1-9 out)" = $'220 mail.\n250 mail.\n250 2.0.0\n500 5.5.2\n221 2.0.0' ]
     done
 }
@@ -295,10 +297,12 @@ END
 settles() { # lf|crlf FIRST REPLY
     printf "%b" "$2" >first
     if [ "$1" = lf ]; then
-        { cat first && printf 'NOOP\nQUIT\n'; } | talk >out
+        { cat first && printf 'NOOP\nQUIT\n'; } >.asked
+        talk <.asked >out
         [ "$(cut -c 1-9 out | tr '\n' ,)" = "220 mail.,$3,250 2.0.0,221 2.0.0," ]
     else
-        { cat first && printf 'NOOP\nQUIT\r\nNOOP\r\n'; } | talk >out
+        { cat first && printf 'NOOP\nQUIT\r\nNOOP\r\n'; } >.asked
+        talk <.asked >out
         [ "$(cut -c 1-9 out | tr '\n' ,)" = "220 mail.,$3,500 5.5.2," ]
     fi
 }

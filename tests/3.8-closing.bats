@@ -33,7 +33,8 @@ END
 
 @test "RFC 5321 4.1.1.10: after QUIT nothing more is obeyed" {
     printf '%s\r\n' 'HELO me' QUIT NOOP 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
-        DATA x . QUIT | talk >out
+        DATA x . QUIT >.asked
+    talk <.asked >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250 221" ]
     files mail 0
     serve
@@ -86,10 +87,12 @@ END
 
 @test "RFC 5321 7.8: 19 blunders are suffered, the 20th ends the session with 421" {
     # Good commands in between neither count nor forgive.
-    { for _ in {1..19}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } | talk >out
+    { for _ in {1..19}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } >.asked
+    talk <.asked >out
     [ "$(grep -c '^500 5.5.1 ' out)" -eq 19 ]
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
-    { for _ in {1..25}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } | talk >out
+    { for _ in {1..25}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } >.asked
+    talk <.asked >out
     # The 20th has its own reply, for each command has one.
     [ "$(grep -c '^500 5.5.1 ' out)" -eq 20 ]
     [ "$(grep -c '^250 2.0.0 ' out)" -eq 19 ]
@@ -125,12 +128,14 @@ END
     group=('MAIL FROM:<> SIZE=99999999999')
     for _ in {1..25}; do group+=('RCPT TO:<bob@localhost>'); done
     good=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x .)
-    printf '%s\r\n' 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT | talk >out
+    printf '%s\r\n' 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT >.asked
+    talk <.asked >out
     [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 52 ]
     mails bob 1
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
     # Nor where something else came between, or nothing before.
-    printf '%s\r\n' "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT | talk >out
+    printf '%s\r\n' "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT >.asked
+    talk <.asked >out
     [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 50 ]
     [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
 }
@@ -203,10 +208,12 @@ END
 }
 
 @test "RFC 5321 3.8: a command cut off by the end of file is not obeyed" {
-    printf 'HELO me\r\nNOOP' | talk >out
+    printf 'HELO me\r\nNOOP' >.asked
+    talk <.asked >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250" ]
     # Nor is one whose CRLF is only half there.
-    printf 'HELO me\r\nNOOP\r' | talk >out
+    printf 'HELO me\r\nNOOP\r' >.asked
+    talk <.asked >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250" ]
     run -0 talk </dev/null
     [[ ${#lines[@]} -eq 1 && $output == "220 "* ]]
@@ -236,7 +243,8 @@ END
 @test "RFC 5321 4.1.1.10: leaving early does not undo what was completed" {
     serve
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA first . \
-        'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA second | send_raw >out
+        'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA second >.asked
+    send_raw <.asked >out
     session_ended
     [ "$(grep -c '^354' out)" -eq 2 ]
     files mail 1

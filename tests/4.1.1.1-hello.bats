@@ -269,7 +269,8 @@ END
 }
 
 @test "RFC 5321 7.5: greeting and HELP name the software and its version" {
-    printf 'HELP\r\n' | talk >out
+    printf 'HELP\r\n' >.asked
+    talk <.asked >out
     grep -qE '^220 mail\.example\.com ESMTP smtpd [0-9]+\.[0-9]+ ' out
     grep -qE '^214-2\.0\.0 .*smtpd [0-9]+\.[0-9]+' out
 }

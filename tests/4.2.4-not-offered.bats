@@ -176,7 +176,8 @@ END
 
 @test "RFC 5321 4.1.1.7: a verb not offered leaves the transaction alone" {
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<a@b.example>' 'EXPN x' STARTTLS 'RCPT TO:<bob@localhost>' \
-        'SEND FROM:<b@b.example>' 'AUTH PLAIN' 'BDAT 5 LAST' FOOBAR '' DATA . | talk >out
+        'SEND FROM:<b@b.example>' 'AUTH PLAIN' 'BDAT 5 LAST' FOOBAR '' DATA . >.asked
+    talk <.asked >out
     [[ $(tail -n 1 out) == '250 2.0.0 '* ]]
     [ "$(head -n 1 mail/bob/new/*)" = 'Return-Path: <a@b.example>' ]
 }

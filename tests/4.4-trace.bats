@@ -213,7 +213,8 @@ END
 @test "RFC 5321 4.4: two messages of one session have their own trace and ID" {
     printf '%s\r\n' 'EHLO one.example' 'MAIL FROM:<first@example.org> SMTPUTF8' \
         'RCPT TO:<bob@example.com>' DATA 'Subject: first' . 'EHLO two.example' 'MAIL FROM:<>' \
-        'RCPT TO:<carol@example.com>' DATA 'Subject: second' . QUIT | talk
+        'RCPT TO:<carol@example.com>' DATA 'Subject: second' . QUIT >.asked
+    talk <.asked
     has_trace mail/bob/new/* '<first@example.org>' \
         'from one\.example by mail\.example\.com with UTF8SMTP id ID for <bob@example\.com>'
     [ "$(cat rest)" = 'Subject: first' ]

@@ -4,11 +4,9 @@
 
 load helpers
 
-# A line of so many octets, its CRLF among them: what is given, then x's.
+# A line of so many octets, its CRLF among them: what is given, then 0's.
 line() { # OCTETS WORDS
-    local rest
-    printf -v rest '%*s' $(($1 - 2 - ${#2})) ''
-    printf '%s%s\r\n' "$2" "${rest// /x}"
+    printf '%s%0*d\r\n' "$2" $(($1 - 2 - ${#2})) 0
 }
 
 # What the replies in out begin with.
@@ -29,14 +27,16 @@ codes() {
         printf 'MAIL FROM:<%s@%s.example.org> SIZE=%020d BODY=8BITMIME SMTPUTF8%512s\r\n' \
             "$(printf %064d 0)" "$(printf %063d 0)" 65536 ''
         printf 'QUIT\r\n'
-    } | talk >out
+    } >.asked
+    talk <.asked >out
     [ "$(codes)" = \
         '220 mail.,250 HELP,250 2.0.0,252 2.0.0,250 2.1.0,221 2.0.0' ]
 }
 
 @test "RFC 5321 4.5.3.1.4: 1024 octets are the most, and a longer line gets one 500" {
     for size in 1022 1023 1024 1025 1026 1027 2047 2048 4096 8192 65535 65536 65537 131072; do
-        { line "$size" 'NOOP ' && printf 'RSET\r\nQUIT\r\n'; } | talk >out
+        { line "$size" 'NOOP ' && printf 'RSET\r\nQUIT\r\n'; } >.asked
+        talk <.asked >out
         wanted='250 2.0.0'
         [ "$size" -le 1024 ] || wanted='500 5.5.2'
         echo "with $size octets:" && cat out
@@ -56,7 +56,8 @@ codes() {
         printf 'RSET%1020sRSET\r\n' ''
         # The message is begun still.
         printf 'RCPT TO:<bob@localhost>\r\nQUIT\r\n'
-    } | talk >out
+    } >.asked
+    talk <.asked >out
     [ "$(codes)" = "220 mail.,250 mail.,250 2.1.0,$(printf '500 5.5.2,%.0s' {1..6})250 2.1.5,221 2.0.0" ]
 }
 
@@ -84,7 +85,8 @@ END
     {
         printf 'NOOP%1018s\r\nNOOP%1019s\r\n' '' ''
         printf 'NOOP%1017s\t\r\nNOOP%1018s\t\r\nQUIT\r\n' '' ''
-    } | talk >out
+    } >.asked
+    talk <.asked >out
     [ "$(codes)" = \
         '220 mail.,250 2.0.0,500 5.5.2,250 2.0.0,500 5.5.2,221 2.0.0' ]
 }
@@ -95,7 +97,8 @@ END
         printf 'EHLO me\r\nMAIL FROM:<'
         head -c 10000000 /dev/zero | tr '\0' a
         printf '@example.org>\r\nNOOP\r\nQUIT\r\n'
-    } | send_raw >out
+    } >.asked
+    send_raw <.asked >out
     [ "$(codes)" = \
         '220 mail.,250 HELP,500 5.5.2,250 2.0.0,221 2.0.0' ]
     # What is thrown away is not kept anywhere: not in the log, even.
@@ -139,6 +142,7 @@ X: $long\n
 S: 500 5.5.2 ...LF...
 E:
 END
-    printf 'HELO me\r\nNOOP\n%s\n%s\r\nQUIT\r\n' "$long" "$long" | talk >out
+    printf 'HELO me\r\nNOOP\n%s\n%s\r\nQUIT\r\n' "$long" "$long" >.asked
+    talk <.asked >out
     [ "$(codes)" = '220 mail.,250 mail.,500 5.5.2' ]
 }

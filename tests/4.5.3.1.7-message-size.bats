@@ -63,7 +63,8 @@ END
         # The buffers are cleared: RFC 5321 4.1.1.4.
         printf 'RCPT TO:<bob@localhost>\r\nDATA\r\n'
         printf 'MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\nsmall\r\n.\r\nQUIT\r\n'
-    } | send_raw >out
+    } >.asked
+    send_raw <.asked >out
     [ "$(grep -v ^250- out | cut -c 1-9 | tail -n +7 | tr '\n' ,)" = \
         '552 5.3.4,503 5.5.1,503 5.5.1,250 2.1.0,250 2.1.5,354 Start,250 2.0.0,221 2.0.0,' ]
     [ "$(tail -n 1 mail/bob/new/*)" = small ]
@@ -76,7 +77,8 @@ END
         printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
         yes $'RSET\r\nQUIT\r\n..\r' | head -n 15000
         printf '.\r\nQUIT\r\n'
-    } | send_raw >out
+    } >.asked
+    send_raw <.asked >out
     [ "$(cut -c 1-9 out | tail -n +4 | tr '\n' ,)" = '250 2.1.5,354 Start,552 5.3.4,221 2.0.0,' ]
     files mail 0
 }
@@ -193,7 +195,8 @@ END
     {
         printf 'EHLO me\r\nMAIL FROM:<> SIZE=100\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
         printf '%070000d\r\n.\r\nQUIT\r\n' 0
-    } | talk -z 65536 >out
+    } >.asked
+    talk -z 65536 <.asked >out
     [ "$(cut -c 1-9 out | tail -n 3 | tr '\n' ,)" = '354 Start,552 5.3.4,221 2.0.0,' ]
     files mail 0
 }

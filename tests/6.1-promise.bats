@@ -178,7 +178,8 @@ END
     printf 'short\r\n' >short
     # The session goes on, with a message that is kept, and is the only file.
     refused() { # REPLY FILE
-        { TEXT=$2 session 'bob carol' && TEXT=short session dave; } | talk -z 1000000 >replies
+        { TEXT=$2 session 'bob carol' && TEXT=short session dave; } >.asked
+        talk -z 1000000 <.asked >replies
         grep -q "^$1 " replies
         files mail 1
         mails dave 1
@@ -201,7 +202,8 @@ begun() {
 
 @test "RFC 5321 4.1.1.5: a client that leaves inside a message leaves nothing behind" {
     for octets in 114 1000 100000; do
-        begun "$octets" | talk >replies
+        begun "$octets" >.asked
+        talk <.asked >replies
         [ "$(tail -n 1 replies | cut -c 1-4)" = '354 ' ]
         files mail 0
     done

@@ -34,7 +34,8 @@ refused() {
         lines 101 'Received: from somewhere;' | awk '{ printf "%s\r\n", $0 }'
         printf '%s\r\n' '' text . 'RCPT TO:<bob@example.com>' 'MAIL FROM:<>' \
             'RCPT TO:<bob@example.com>' DATA 'Received: once' '' text . QUIT
-    } | talk >replies
+    } >.asked
+    talk <.asked >replies
     wanted='354 .*@554 5\.4\.6 .*@503 5\.5\.1 .*@250 2\.1\.0 .*@250 2\.1\.5 .*@354 .*@250 2\.0\.0 .*@221 '
     tr '\r\n' ' @' <replies | grep -q "$wanted"
     files mail 1

@@ -122,7 +122,8 @@ END
         printf '%s\r\n' 'EHLO client.example' 'MAIL FROM:<zoe@example.org>' 'RCPT TO:<bob@localhost>' DATA
         awk '{ sub(/^\./, ".."); printf "%s\r\n", $0 }' "$letter"
         printf '%s\r\n' . QUIT
-    } | talk >replies
+    } >.asked
+    talk <.asked >replies
     py <<'END'
 import email, email.policy, mailbox
 box = mailbox.Maildir("mail/bob", lambda f: email.message_from_binary_file(f, policy=email.policy.default))
@@ -147,7 +148,8 @@ END
 @test "mutt: reads what has come" {
     need mutt
     printf '%s\r\n' 'HELO client.example' 'MAIL FROM:<zoe@example.org>' 'RCPT TO:<bob@localhost>' DATA \
-        'From: Zoë <zoe@example.org>' 'Subject: Gruss aus mutt' '' '..' 'the text' . QUIT | talk >replies
+        'From: Zoë <zoe@example.org>' 'Subject: Gruss aus mutt' '' '..' 'the text' . QUIT >.asked
+    talk <.asked >replies
     echo 'set folder=mail move=no quit=yes mail_check=0 sleep_time=0 wait_key=no' >muttrc
     # It wants a terminal. It shows the message, hands it on and leaves.
     keys='push "<display-message><pipe-message>cat >piped<enter><exit><quit>"'

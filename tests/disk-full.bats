@@ -190,10 +190,12 @@ two_messages() {
 
 @test "RFC 5321 4.2.3: other trouble is 451, and the session goes on" {
     mkdir mail && : >mail/bob
-    two_messages 1 1 | talk >replies
+    two_messages 1 1 >.asked
+    talk <.asked >replies
     [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
     # Also where the trouble shows long before the dot.
-    two_messages 300 300 | talk >replies
+    two_messages 300 300 >.asked
+    talk <.asked >replies
     [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
     mails carol 2
     [ "$(find mail -type f -size +0 | wc -l)" -eq 2 ]
@@ -205,7 +207,8 @@ two_messages() {
     mkdir -p mail/bob/{tmp,new,cur}
     for closed in tmp new; do
         chmod 500 "mail/bob/$closed"
-        two_messages 1 1 | talk >replies
+        two_messages 1 1 >.asked
+        talk <.asked >replies
         chmod 700 "mail/bob/$closed"
         [ "$(cut -c 1-9 replies | grep -E '^(250 2.0.0|[45])')" = $'451 4.3.0\n250 2.0.0' ]
     done

@@ -92,7 +92,8 @@ session() {
 }
 
 @test "log: a message kept, with ID, sender, recipient, size and file" {
-    session Bob@Localhost | talk >replies
+    session Bob@Localhost >.asked
+    talk <.asked >replies
     all_lines_good
     kept=$(line ' kept ')
     id=$(sed -nE 's/^250 2\.0\.0 .* ([^ ]+)\r$/\1/p' replies | tail -n 1)
@@ -104,7 +105,8 @@ session() {
 }
 
 @test "log: a message for several, with each recipient and file" {
-    session bob@localhost carol@example.com '"d d"@localhost' | talk >replies
+    session bob@localhost carol@example.com '"d d"@localhost' >.asked
+    talk <.asked >replies
     all_lines_good
     for to in bob@localhost carol@example.com '"d d"@localhost'; do
         grep -F "to=<$to>" log | grep -q ' from=<Alice@example.org> '
@@ -117,9 +119,11 @@ session() {
 
 @test "log: client= in each line that tells of a client: its address, or unknown" {
     serve -l 127.0.0.1 -l ::1
-    client() { session bob@localhost eve@elsewhere.example | HOST=$1 send_raw >replies; }
+    session bob@localhost eve@elsewhere.example >.asked
+    client() { HOST=$1 send_raw <.asked >replies; }
     for address in 127.0.0.1 ::1; do client "$address"; done
-    session bob@localhost eve@elsewhere.example | talk >replies
+    session bob@localhost eve@elsewhere.example >.asked
+    talk <.asked >replies
     wait_until no_sessions
     all_lines_good
     for literal in '\[127\.0\.0\.1\]' '\[IPv6:::1\]' unknown; do
@@ -137,7 +141,8 @@ session() {
             # shellcheck disable=SC2059
             printf "$spoilt" {1..101}
             printf '%s\r\n' . QUIT
-        } | talk >replies
+        } >.asked
+        talk <.asked >replies
     done
     session bob@localhost | sed '/^\.\r$/,$d' | talk >replies
     all_lines_good
@@ -149,7 +154,8 @@ session() {
     printf '%s\r\n' 'DATA' 'MAIL FROM:<>' 'HELO' 'HELO me' 'MAIL FROM' 'MAIL FROM:<> X=y' \
         'MAIL FROM:<é@example.org>' 'RCPT TO:<bob@localhost>' 'MAIL FROM:<>' 'DATA' 'MAIL FROM:<>' \
         'RCPT TO:<bob>' 'RCPT TO:<bob@elsewhere.example>' DATA EXPN FOO HELP\ FOO QUIT\ now \
-        "$(printf 'x%.0s' {1..1100})" | talk >replies
+        "$(printf 'x%.0s' {1..1100})" >.asked
+    talk <.asked >replies
     all_lines_good
     grep -E '^[45]' replies | tr -d '\r' >said
     [ "$(wc -l <said)" -eq 17 ]
@@ -215,7 +221,8 @@ END
             printf 'EHLO me\r\nMAIL FROM:<\303\251@example.org> SMTPUTF8\r\n'
             printf 'RCPT TO:<"\303\251"@localhost>\r\n'
             printf "DATA\r\nSubject: $octets\r\n$octets\r\n.\r\n"
-        } | talk $option >replies
+        } >.asked
+        talk $option <.asked >replies
         grep -q '^250 2\.0\.0 ' replies
     done
     all_lines_good
@@ -226,18 +233,21 @@ END
 @test "log: what a client sends can't pass for a line of the log" {
     fake='smtpd[1]: 1-1-1 kept 1-1-1-1 from=<> to=<bob@localhost> size=1 file=bob/new/1'
     printf '%b' "HELO me\r$fake\r\n" "$fake\n" "\r\nHELO me\r\nMAIL FROM:<x\r$fake>\r\n" \
-        'MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n' "a\r$fake\r\n$fake\n" '.\r\n.\r\n' | talk -v >replies
+        'MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n' "a\r$fake\r\n$fake\n" '.\r\n.\r\n' >.asked
+    talk -v <.asked >replies
     all_lines_good
     run -1 grep -q '^smtpd\[1\]' log
     run -1 grep -qE '^smtpd\[[0-9]+\]: [^ ]+ kept ' log
     # A backslash of the client's does not look like an escape of ours.
-    printf 'NOOP \\x1B \\\\ \\n\r\nNOOP \33 \\\r\nFOO \\x1B\r\nFOO \33\r\n' | talk -v >replies
+    printf 'NOOP \\x1B \\\\ \\n\r\nNOOP \33 \\\r\nFOO \\x1B\r\nFOO \33\r\n' >.asked
+    talk -v <.asked >replies
     [ "$(grep ' C: NOOP' log | sort -u | wc -l)" -eq 2 ]
     [ "$(grep 'refused.*FOO' log | sed 's/.*FOO//' | sort -u | wc -l)" -eq 2 ]
 }
 
 @test "-v: the whole dialogue in order, C: and S:, the message's lines included" {
-    session bob@localhost eve@elsewhere.example | talk -v >replies
+    session bob@localhost eve@elsewhere.example >.asked
+    talk -v <.asked >replies
     all_lines_good
     # Of replies only the code, of all lines no blanks at the end.
     sed -nE 's/^smtpd\[[0-9]+\]: [^ ]+ ([CS]:)/\1/p' log |
@@ -314,7 +324,8 @@ END
 
 @test "-v: what goes on in a line of a message does not look like another line" {
     printf '%b' 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n' \
-        'text\nMAIL FROM:<forged@example.org>\r\n.\r\n' | talk -v >replies
+        'text\nMAIL FROM:<forged@example.org>\r\n.\r\n' >.asked
+    talk -v <.asked >replies
     all_lines_good
     grep -qE ' C: \.\.\. MAIL FROM:<forged@example\.org>$' log
     run -1 grep -q ' C: MAIL FROM:<forged' log

@@ -51,7 +51,8 @@ END
         printf '%s\r\n' 'EHLO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA
         cat text
         printf '%s\r\n' . QUIT
-    } | talk >replies
+    } >.asked
+    talk <.asked >replies
     sed '1,/[+-][0-9][0-9][0-9][0-9]$/d' mail/bob/new/* | cmp - <(tr -d '\r' <text)
 }
 
@@ -133,7 +134,8 @@ END
             printf '%s\r\n' 'MAIL FROM:<> SMTPUTF8' "RCPT TO:<${local//_SP_/ }@localhost>" \
                 DATA '' "$local" .
         done <names
-    } | talk >replies
+    } >.asked
+    talk <.asked >replies
     while read -r file; do
         mailbox=${file#mail/}
         printf '%-23s %s\n' "$(tail -n 1 "$file")" "${mailbox%%/*}"
@@ -320,7 +322,8 @@ END
             for _ in {1..25}; do
                 printf '%s\r\n' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA .
             done
-        } | talk >"replies.$1"
+        } >"asked.$1"
+        talk <"asked.$1" >"replies.$1"
     }
     pids=()
     for i in 1 2 3 4; do
@@ -351,7 +354,8 @@ END
     SMTPD=./still posted bob@localhost
     SMTPD=./still posted bob@localhost
     printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . \
-        'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . | SMTPD=./still talk >replies
+        'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA . >.asked
+    SMTPD=./still talk <.asked >replies
     mails bob 4
     [[ $(message bob) == */1225500000.* ]]
 }

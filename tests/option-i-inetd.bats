@@ -359,10 +359,12 @@ END
 
 @test "-i: the end of input, in any state, ends the session, and exit is 0" {
     for lines in 0 1 2 3 5 7; do
-        head -n "$lines" "$letter" | talk >out
+        head -n "$lines" "$letter" >.asked
+        talk <.asked >out
         [ "$(grep -c '^[0-9][0-9][0-9] ' out)" -eq $((lines < 6 ? lines + 1 : 6)) ]
     done
-    printf 'NOOP\r\nNOO' | talk >out
+    printf 'NOOP\r\nNOO' >.asked
+    talk <.asked >out
     [ "$(grep -c . out)" -eq 2 ]
     files mail 0
 }

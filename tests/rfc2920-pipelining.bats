@@ -102,7 +102,8 @@ both_kept()
 END
     # Over TCP, nc sends it as soon as it is connected.
     serve
-    printf 'NOOP\r\nHELO me\r\nQUIT\r\n' | send_raw >out
+    printf 'NOOP\r\nHELO me\r\nQUIT\r\n' >.asked
+    send_raw <.asked >out
     [ "$(cut -c 1-9 out | tr '\n' ,)" = '220 mail.,250 2.0.0,250 mail.,221 2.0.0,' ]
 }
 

@@ -14,7 +14,8 @@ mail_to() { # [-s] PATH...
         printf '%s\r\n' 'EHLO client.example' 'MAIL FROM:<alice@example.org>'
         printf 'RCPT TO:<%s>\r\n' "$@"
         printf '%s\r\n' DATA 'Subject: x' '' text . QUIT
-    } | talk "${options[@]}" >out
+    } >.asked
+    talk "${options[@]}" <.asked >out
 }
 
 # Who has a mailbox now, on one line.

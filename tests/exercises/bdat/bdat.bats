@@ -36,7 +36,8 @@ nothing_kept() { [ -z "$(find mail -type f 2>/dev/null)" ]; }
 }
 
 @test "RFC 5321 4.2.4: bdat: without -b it is not offered, as before" {
-    printf 'EHLO me\r\n' | talk >out
+    printf 'EHLO me\r\n' >.asked
+    talk <.asked >out
     run -1 grep CHUNKING out
     printf 'BDAT 0 LAST\r\n' | talk | grep '^502 5\.5\.1 '
 }
@@ -91,7 +92,8 @@ OVER
         printf 'BDAT %d LAST\r\n' "$((size - i))"
         printf "$text" | tail -c "+$((i + 1))"
     done >commands
-    { printf 'EHLO me\r\n' && cat commands; } | talk -b >out
+    { printf 'EHLO me\r\n' && cat commands; } >.asked
+    talk -b <.asked >out
     mails bob $((size + 1))
     for each in mail/bob/new/*; do
         sed '1,/^\t[A-Z][a-z][a-z], /d' "$each"
@@ -191,7 +193,8 @@ OVER
             printf 'EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\nBDAT 140000\r\n'
             head -c 140000 /dev/zero | tr '\0' x
             printf "$end"
-        } | talk -b
+        } >.asked
+        talk -b <.asked
         nothing_kept
     done
 }

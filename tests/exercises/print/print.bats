@@ -12,7 +12,8 @@ must() { # WHAT-IS-WRONG COMMAND...
 
 # Over one session; the lines that are asked for, without what comes before.
 printed() { # COMMAND...
-    printf '%s\r\n' 'HELO me' "$@" QUIT | talk >replies
+    printf '%s\r\n' 'HELO me' "$@" QUIT >.asked
+    talk <.asked >replies
     sed -n 's/^smtpd\[[0-9]*\]: [^ ]* \(message .*\)/\1/p' log
 }
 

@@ -65,7 +65,8 @@ END
 
 @test "RFC 5321 3.8: rehearse: 421@ is told 421, and the connection is closed" {
     serve -d '*'
-    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<421@example.com>' NOOP | send_raw >said
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<421@example.com>' NOOP >.asked
+    send_raw <.asked >said
     must '421@ should get 421' grep '^421 4\.' said
     must 'After 421 nothing more should be said' test "$(tail -n 1 said | cut -c 1-3)" = 421
 }
