@@ -281,7 +281,10 @@ END
     export ASAN_OPTIONS=detect_leaks=0
     mkdir -p mail/bob/{tmp,new,cur} && ln -s bob mail/postmaster
     # A mail reader takes each message out of new as soon as it is there.
-    (until [ -e over ]; do mv mail/bob/new/* mail/bob/cur/ 2>/dev/null || :; done) 3>&- 4>&- &
+    (until [ -e over ]; do
+        if compgen -G 'mail/bob/new/*' >/dev/null; then mv mail/bob/new/* mail/bob/cur/; fi
+        pause
+    done) 3>&- 4>&- &
     reader=$!
     for to in 'bob postmaster' 'postmaster bob'; do
         { printf '%s\r\n' 'HELO me' 'MAIL FROM:<>'
