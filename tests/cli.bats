@@ -180,7 +180,11 @@ as_nobody() {
     done
 }
 
-has_lines() { local lines && mapfile -t lines <log && [ ${#lines[@]} -ge "$1" ]; }
+has_lines() {
+    local lines
+    mapfile -t lines <log
+    [ ${#lines[@]} -ge "$1" ]
+}
 
 @test "-l: left out, it is 127.0.0.1 and ::1" {
     start "$SMTPD" -p 0

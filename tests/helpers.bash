@@ -105,6 +105,7 @@ setup() {
 teardown() {
     local fault=0 SERVER file text
     # bats removes a file by itself, though all of its folder goes at the end.
+    # shellcheck disable=SC2317
     rm() { [ "$*" = "-f ${BATS_OUT-}" ] || command rm "$@"; }
     for SERVER in $SERVERS; do
         end_server TERM || {
@@ -418,9 +419,9 @@ END
 }
 
 x() {
-    local text
-    printf -v text '%*s' "$1" ''
-    echo "${text// /x}"
+    local text=x
+    while [ ${#text} -lt "$1" ]; do text+=$text; done
+    echo "${text:0:$1}"
 }
 
 # Not every system has timeout(1).
@@ -483,7 +484,7 @@ field() {
     shopt -s nocasematch
     while IFS= read -r line; do
         case $line in
-        [$' \t']*) text+=" ${line#"${line%%[!$space]*}"}" && continue ;;
+        [$' \t']*) text+=" ${line#"${line%%[!"$space"]*}"}" && continue ;;
         esac
         case $text in "$1":*) echo "$text" ;; esac
         text=$line

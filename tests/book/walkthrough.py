@@ -326,14 +326,17 @@ def play(chapter, crlf):
     try:
         for name, text in programs().items():
             reader.save(name, text)
+        blocks = [block for block in parse()[0]
+                  if chapter in ('all', str(block.chapter))]
         if chapter.isdigit():
+            typed = '\n'.join(line for block in blocks for line in block.lines)
             for name in programs(range(1, int(chapter))):
-                # what earlier chapters have left here
-                subprocess.run([os.environ.get('CC', 'cc'), '-o', name[:-2],
-                                name], check=True)
-        for block in parse()[0]:
-            if chapter in ('all', str(block.chapter)):
-                reader.play(block)
+                # what earlier chapters have left here, if it is run
+                if re.search(rf'\./{name[:-2]}\b', typed):
+                    subprocess.run([os.environ.get('CC', 'cc'), '-o', name[:-2],
+                                    name], check=True)
+        for block in blocks:
+            reader.play(block)
         reader.hang_up()
         reader.stop()
     except Fault as fault:
