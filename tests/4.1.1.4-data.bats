@@ -194,12 +194,14 @@ END
         for n in {1..30}; do
             printf '%s\r\n' "MAIL FROM:<s$n@b.example>" "RCPT TO:<r$n@localhost>" DATA \
                 "Subject: number $n" .
-        done; printf 'QUIT\r\n'; } | talk >out
+        done; printf 'QUIT\r\n'; } >.asked
+    talk <.asked >out
     [ "$(grep -c '^250 2.0.0 ' out)" -eq 30 ]
     for n in {1..30}; do
-        file=$(echo "mail/r$n/new"/*)
-        [ "$(head -n 1 "$file")" = "Return-Path: <s$n@b.example>" ]
-        [ "$(tail -n 1 "$file")" = "Subject: number $n" ]
+        file=("mail/r$n/new"/*)
+        mapfile -t text <"${file[0]}"
+        [ "${text[0]}" = "Return-Path: <s$n@b.example>" ]
+        [ "${text[${#text[@]} - 1]}" = "Subject: number $n" ]
     done
 }
 
