@@ -30,8 +30,7 @@ smtpd: smtpd.c
 
 # run: serve on port 2525, show the dialogue, keep the mail under ./mail
 run: smtpd
-	@echo 'Now, in a second terminal: nc 127.0.0.1 2525, then EHLO me, MAIL FROM:<me@localhost>,'
-	@echo 'RCPT TO:<bob@localhost>, DATA, your words, a dot alone, QUIT. The mail: mail/bob/new/'
+	@echo 'Now, in a second terminal: nc 127.0.0.1 2525, then HELP. The mail: ./mail'
 	@./smtpd -v
 
 # test: install what the tests need, where it may, then run them all
