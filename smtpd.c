@@ -86,11 +86,8 @@
 
 /* This is C99 and POSIX.1-2008, but for chroot(), initgroups() and sysexits.h,
  * which every Unix has.  glibc and musl declare them if _DEFAULT_SOURCE is
- * defined; the BSDs and macOS always do.  macOS's initgroups() takes an int. */
+ * defined; the BSDs and macOS always do. */
 #define _DEFAULT_SOURCE
-#ifdef __APPLE__
-#define initgroups(user, group) initgroups(user, (int)(group))
-#endif
 /* For 32-bit glibc: large files and dates after 2038. */
 #define _FILE_OFFSET_BITS 64
 #define _TIME_BITS 64
@@ -117,6 +114,10 @@
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifdef __APPLE__                /* there it takes an int */
+#define initgroups(user, group) initgroups(user, (int)(group))
+#endif
 
 #define VERSION "2.0"
 
