@@ -2142,8 +2142,8 @@ static void log_dialogue(const char *who, const char *octets, size_t length)
 struct server {
     struct pollfd listeners[MAX_LISTED];
     nfds_t listener_count;
-    struct child { pid_t pid; struct ip client; } children[MAX_SESSIONS];
     int child_count;
+    struct child { pid_t pid; struct ip client; } children[MAX_SESSIONS];
 };
 
 /* From text: 192.0.2.1, or 2001:db8::1 in any spelling, or ::ffff:192.0.2.1,
