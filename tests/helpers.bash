@@ -102,7 +102,10 @@ setup() {
     [ -p "$PIPES.none" ] || mkfifo "$PIPES.in" "$PIPES.out" "$PIPES.none"
 }
 
-teardown() {
+# A file of tests that has more to do at the end calls end_servers itself.
+teardown() { end_servers; }
+
+end_servers() {
     local fault=0 SERVER file text
     # bats removes a file by itself, though all of its folder goes at the end.
     # shellcheck disable=SC2317

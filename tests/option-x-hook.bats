@@ -34,6 +34,18 @@ WAITS='echo $$ >../runs; read -r line <../go; exit ${line:-75}'
 waits() { mkfifo go && serve -x "$WAITS" "$@"; }
 runs() { [ -s runs ]; }
 
+# What a command here waits for comes through the pipe go. So it ends with its test,
+# even if the server has lost it: once it is opened here and closed, a reader sees
+# its end, and who comes later finds no pipe.
+teardown() {
+    if [ -p go ]; then
+        exec 7<>go
+        rm go
+        exec 7>&-
+    fi
+    end_servers
+}
+
 no_file() { # DIRECTORY
     local file
     for file in mail/*/"$1"/*; do
@@ -246,9 +258,10 @@ a@example.org, 2001:db8::7' ]
 }
 
 @test "-x: after -t seconds its whole process group is killed, and the client gets 451" {
+    mkfifo go
     SECONDS=0
     options=(-t 1 -x 'if [ -e ../pids ]; then exit 0; fi; trap "" TERM
-        sleep 1000 & echo $$ $! >../pids; wait; sleep 1000')
+        cat ../go & echo $$ $! >../pids; wait; cat ../go')
     ask 'EHLO me' "${LETTER[@]}" "${LETTER[@]}"
     [ "$SECONDS" -ge 1 ]
     [ "$SECONDS" -le 5 ]
@@ -262,7 +275,8 @@ a@example.org, 2001:db8::7' ]
 }
 
 @test "-x: a command that was too slow leaves no zombie behind" {
-    serve -t 1 -x 'sleep 1000'
+    mkfifo go
+    serve -t 1 -x 'cat ../go'
     dialogue <<END
 $BEGIN
 C: .
@@ -358,7 +372,8 @@ S: 250 2.0.0 Message taken' ]
     exec 7<>unread
     SECONDS=0
     printf '%s\r\n' 'HELO me' "${LETTER[@]}" |
-        bounded "$SMTPD" -i -m mail -t 1 -x 'head -c 1000000 /dev/zero' >replies 2>&7 3>&- 4>&-
+        bounded "$SMTPD" -i -m mail -t 1 -x 'head -c 1000000 /dev/zero' \
+            >replies 2>unread 3>&- 4>&- 7>&-
     exec 7>&-
     [ "$SECONDS" -le 10 ]
     [[ $(tail -n 1 replies) == '451 4.3.0 '* ]]
@@ -366,7 +381,8 @@ S: 250 2.0.0 Message taken' ]
 }
 
 @test "-x: a child that it leaves behind holds up nobody, and holds nothing of ours" {
-    serve -x 'sleep 1000 & echo $! >../pid'
+    mkfifo go
+    serve -x 'cat ../go & echo $! >../pid'
     letter bob@localhost
     wait_until no_sessions
     # Whether it has the connection, a listening socket, or the message's file to write to.
