@@ -229,8 +229,7 @@ came() {
 @test "README: mail is sent with Python, logged in" {
     serve -a
     py <<END
-import email, smtplib
-letter = email.message_from_string("From: me@example.org\nTo: bob@example.com\n\nHello.\n")
+import smtplib
 $(cell Python)
 END
     came
