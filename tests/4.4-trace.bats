@@ -372,7 +372,7 @@ last Subject: no body\n
 END
 }
 
-@test "RFC 5321 4.4: mail data that begins with a space or tab do not go on with our Received" {
+@test "RFC 5321 4.4: mail data that begin with a space or tab do not continue our Received" {
     for first in ' with SMTPS; Mon, 1 Jan 2001 00:00:00 +0000' $'\tfor <eve@example.com>' ' '; do
         rm -rf mail
         printf '%s\n' "$first" 'Subject: x' '' 'Return-Path: <kept>' >sent
