@@ -126,6 +126,7 @@ as_nobody() {
     misused -l -l ''
     misused -l -l 'not an address'
     misused -l -l 1.2.3.4.5
+    misused -l -l{,,,,,,,,,,,,}{,,,,}127.0.0.1     # 65 of them
 }
 
 @test "-p: a port in use gets one line and exit 69" {
