@@ -50,6 +50,7 @@
 #                      further users
 #   holds FILE TEXT    whether it has this, where * is anything; without a process:
 #                      wait_until holds log ' kept '
+#   lacks FILE TEXT    the contrary
 #   files FOLDER N     fail unless N files lie in there, however deep
 #   message USER [N]   the path of the Nth (1) of them, oldest first
 #   body FILE          a message from its first empty line on
@@ -450,6 +451,11 @@ holds() {
     IFS= read -r -d '' text <"$1" || :
     # shellcheck disable=SC2053
     [[ $text == *$2* ]]
+}
+
+lacks() {
+    [ -r "$1" ] || { echo "there is no $1" && return 1; }
+    if holds "$1" "$2"; then echo "$1 has $2" && return 1; fi
 }
 
 files() {
