@@ -173,15 +173,6 @@ END
     [ "$(grep -c ' end client=' log)" -eq 2 ]
 }
 
-@test "SIGTERM: -i says 421 too, and exits 0" {
-    dialogue --to "$SMTPD" -i -m mail <<'END'
-S: 220 ...
-$: kill -s TERM "$client"
-S: 421 4.3.2 ...
-$: wait "$client"
-END
-}
-
 @test "SIGTERM: at whatever moment it comes, a session that waits is told soon" {
     # Each time the clock is read is such a moment, and one is just before read().
     if grep -q __asan_init "$SMTPD"; then skip "sanitizers let no library come before them"; fi
