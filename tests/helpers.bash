@@ -36,15 +36,21 @@
 #                      in the array options. Leaves what it said in the file replies,
 #                      and of each reply but the greeting the code and the enhanced
 #                      code ("250 2.1.0", or "354") in the array codes; those of the
-#                      last reply are $code, too, and its last line is $last
+#                      last reply are $code, too, and its last line is $last.
+#                      All lines, the greeting too, are in the array said, without CR
 #   tell FILE          the same with what is in this file, as it is
-#   answers LINE...    print these codes on one line, but not those for the lines
-#                      in the array before, which are said first
+#   gets CODES LINE...   say the lines in the array before, then these; fail unless
+#                      CODES, one after another, are what these were answered
+#   answers LINE...    print these codes on one line
+#   table [TEXT] <<'END'   a table, CODE|LINE in each line of it: TEXT and LINE must be
+#                      answered so when the lines in before were said just ahead.
+#                      Many share a session: let before begin with EHLO or RSET
+#   count N CODE       fail unless N of the codes are this one
 #   post RECIPIENT...  give smtpd -i the message on standard input (LF ends its lines)
 #                      from $from (<a@example.org>), and fail unless
 #                      it was taken; the replies are in the file replies
 #   letter RECIPIENT [TEXT]   the same over a connection, in a dialogue
-#   x N                so many times x
+#   $xs                8,192 times x: ${xs:0:65} is 65 of them; x N prints N
 #   wait_until COMMAND...   try again until it succeeds, for at most 10 seconds
 #   mails USER N...    fail unless N messages lie in mail/USER/new; and so for
 #                      further users
@@ -53,6 +59,10 @@
 #   lacks FILE TEXT    the contrary
 #   files FOLDER N     fail unless N files lie in there, however deep
 #   message USER [N]   the path of the Nth (1) of them, oldest first
+#   look FILE          read a message: $path is what our Return-Path: says, $received
+#                      is our Received:, folds made one space; $rest is what the
+#                      client sent, and $text what follows its first empty line
+#   mailboxes USER...  fail unless mail/ has these, in this order, and no others
 #   body FILE          a message from its first empty line on
 #   field NAME FILE    each header field of that name, each on one line, folds
 #                      made one space
@@ -88,8 +98,11 @@ if [ -z "${BATS_ENABLE_TIMING-}" ]; then
     get_mills_since_epoch() { :; }
 fi
 
-# What ask and answers use.
+# What ask, gets, answers and table use.
 options=() before=()
+
+xs=x
+for _ in {1..13}; do xs+=$xs; done
 
 setup() {
     # bats' trap for each command is slow: it is for the test's own, not for those
@@ -364,8 +377,9 @@ ask() {
 tell() {
     local text
     talk "${options[@]}" <"$1" >replies || return
-    codes=() last='' code=''
+    codes=() said=() last='' code=''
     while IFS= read -r text; do
+        said+=("${text%$'\r'}")
         case $text in [0-9][0-9][0-9]-*) continue ;; esac
         last=${text%$'\r'}
         case $last in
@@ -377,10 +391,57 @@ tell() {
     codes=("${codes[@]:1}")
 }
 
+gets() {
+    ask "${before[@]}" "${@:2}"
+    codes=("${codes[@]:${#before[@]}}")
+    [ "${codes[*]}" = "$1" ] || {
+        printf '%s\n' "these lines should get $1, and got ${codes[*]}:" "${@:2}"
+        return 1
+    }
+}
+
 answers() {
     ask "${before[@]}" "$@"
     codes=("${codes[@]:${#before[@]}}")
     echo "${codes[*]}"
+}
+
+table() {
+    local want line wants=() lines=() blunders=0
+    while IFS='|' read -r want line; do
+        wants+=("$want") lines+=("${1-}$line")
+        # The twentieth would end the session.
+        case $want in
+        50[!3]* | 555*) blunders=$((blunders + 1)) ;;
+        esac
+        if [ "$blunders" -eq 19 ]; then
+            share_session || return
+            wants=() lines=() blunders=0
+        fi
+    done
+    [ ${#lines[@]} -eq 0 ] || share_session
+}
+
+share_session() {
+    local i asked=() each=$((${#before[@]} + 1))
+    for ((i = 0; i < ${#lines[@]}; i++)); do
+        asked+=("${before[@]}" "${lines[i]}")
+    done
+    ask "${asked[@]}"
+    for ((i = 0; i < ${#lines[@]}; i++)); do
+        [ "${codes[each * (i + 1) - 1]-}" = "${wants[i]}" ] || {
+            echo "${lines[i]}: wanted ${wants[i]}, got ${codes[each * (i + 1) - 1]-nothing}"
+            return 1
+        }
+    done
+}
+
+count() {
+    local each n=0
+    for each in "${codes[@]}"; do
+        if [ "$each" = "$2" ]; then n=$((n + 1)); fi
+    done
+    [ "$n" -eq "$1" ] || { echo "$2 came $n times, and not $1" && return 1; }
 }
 
 post() {
@@ -480,6 +541,33 @@ message() {
         IFS=$'\n' read -r -d '' -a files < <(ls -rtd "${files[@]}") || :
     fi
     [ -f "${files[${2:-1} - 1]-}" ] && echo "${files[${2:-1} - 1]}"
+}
+
+look() {
+    local line LC_ALL=C
+    IFS= read -r -d '' rest <"$1" || :
+    path=${rest%%$'\n'*} rest=${rest#*$'\n'}
+    received=${rest%%$'\n'*} rest=${rest#*$'\n'}
+    while [[ $rest == [$' \t']* ]]; do
+        line=${rest%%$'\n'*} rest=${rest#*$'\n'}
+        received+=" ${line#"${line%%[!$' \t']*}"}"
+    done
+    text=$'\n'$rest
+    case $text in
+    *$'\n\n'*) text=${text#*$'\n\n'} ;;
+    *) text= ;;
+    esac
+    case $path in 'Return-Path: '*) ;; *) echo "no Return-Path: $path" && return 1 ;; esac
+    case $received in 'Received: '*) ;; *) echo "no Received: $received" && return 1 ;; esac
+    path=${path#Return-Path: } received=${received#Received: }
+}
+
+mailboxes() {
+    local there=(mail/*)
+    [ "${there[*]#mail/}" = "$*" ] || {
+        echo "there are the mailboxes ${there[*]#mail/}, and not $*"
+        return 1
+    }
 }
 
 body() {
