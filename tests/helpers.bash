@@ -43,8 +43,9 @@
 #                      CODES, one after another, are what these were answered
 #   answers LINE...    print these codes on one line
 #   table [TEXT] <<'END'   a table, CODE|LINE in each line of it: TEXT and LINE must be
-#                      answered so when the lines in before were said just ahead.
-#                      Many share a session: let before begin with EHLO or RSET
+#                      answered so, said after the lines in before. Many share a
+#                      session: there the first of before is once said, then RSET
+#   rows [TEXT]        the same for what is in the array rows
 #   count N CODE       fail unless N of the codes are this one
 #   post RECIPIENT...  give smtpd -i the message on standard input (LF ends its lines)
 #                      from $from (<a@example.org>), and fail unless
@@ -407,11 +408,17 @@ answers() {
 }
 
 table() {
-    local want line wants=() lines=() blunders=0
-    while IFS='|' read -r want line; do
-        wants+=("$want") lines+=("${1-}$line")
+    local row rows=()
+    while IFS= read -r row; do rows+=("$row"); done
+    rows "${1-}"
+}
+
+rows() {
+    local row wants=() lines=() blunders=0
+    for row in "${rows[@]}"; do
+        wants+=("${row%%|*}") lines+=("${1-}${row#*|}")
         # The twentieth would end the session.
-        case $want in
+        case $row in
         50[!3]* | 555*) blunders=$((blunders + 1)) ;;
         esac
         if [ "$blunders" -eq 19 ]; then
@@ -423,9 +430,10 @@ table() {
 }
 
 share_session() {
-    local i asked=() each=$((${#before[@]} + 1))
+    local i asked=() first=("${before[@]}") each=$((${#before[@]} + 1))
     for ((i = 0; i < ${#lines[@]}; i++)); do
-        asked+=("${before[@]}" "${lines[i]}")
+        asked+=("${first[@]}" "${lines[i]}")
+        [ ${#before[@]} -eq 0 ] || first[0]=RSET
     done
     ask "${asked[@]}"
     for ((i = 0; i < ${#lines[@]}; i++)); do
