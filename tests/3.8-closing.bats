@@ -2,7 +2,7 @@
 # How a session ends: by QUIT, by the client's leaving, or, against an attack,
 # by the server. And what does not end one: mistakes.
 
-# shellcheck disable=SC2154
+# shellcheck disable=SC2034,SC2154
 load helpers
 
 # The server's only child is gone.
@@ -20,22 +20,17 @@ END
 }
 
 @test "RFC 5321 4.1.1.10: QUIT is good at any time, and aborts what was begun" {
-    setup='HELO me|MAIL FROM:<a@b.example>|RCPT TO:<bob@localhost>'
-    for count in 1 2 3 4; do
-        cut -d '|' -f "1-$count" <<<"|$setup" | tr '|' '\n' | sed '/^$/d; s/$/\r/' >commands
-        printf 'QuIt \r\n' >>commands
-        talk <commands >out
-        [[ $(tail -n 1 out) == "221 2.0.0 mail.example.com"* ]]
-        [ "$(wc -l <out)" -eq $(($(wc -l <commands) + 1)) ]
+    begun=('HELO me' 'MAIL FROM:<a@b.example>' 'RCPT TO:<bob@localhost>')
+    for count in 0 1 2 3; do
+        ask "${begun[@]:0:count}" 'QuIt '
+        [[ $last == "221 2.0.0 mail.example.com"* ]]
+        [ ${#said[@]} -eq $((count + 2)) ]
     done
     files mail 0
 }
 
 @test "RFC 5321 4.1.1.10: after QUIT nothing more is obeyed" {
-    printf '%s\r\n' 'HELO me' QUIT NOOP 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' \
-        DATA x . QUIT >.asked
-    talk <.asked >out
-    [ "$(cut -c 1-3 out | xargs)" = "220 250 221" ]
+    gets '250 221 2.0.0' 'HELO me' QUIT NOOP 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x . QUIT
     files mail 0
     serve
     dialogue <<'END'
@@ -87,26 +82,25 @@ END
 
 @test "RFC 5321 7.8: 19 blunders are suffered, the 20th ends the session with 421" {
     # Good commands in between neither count nor forgive.
-    { for _ in {1..19}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } >.asked
-    talk <.asked >out
-    [ "$(grep -c '^500 5.5.1 ' out)" -eq 19 ]
-    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
-    { for _ in {1..25}; do printf '%s\r\n' FOOBAR NOOP; done; printf 'QUIT\r\n'; } >.asked
-    talk <.asked >out
+    blunders=() && for _ in {1..25}; do blunders+=(FOOBAR NOOP); done
+    ask "${blunders[@]:0:38}" QUIT
+    count 19 '500 5.5.1'
+    [ "$code" = '221 2.0.0' ]
+    ask "${blunders[@]}" QUIT
     # The 20th has its own reply, for each command has one.
-    [ "$(grep -c '^500 5.5.1 ' out)" -eq 20 ]
-    [ "$(grep -c '^250 2.0.0 ' out)" -eq 19 ]
-    [[ $(tail -n 1 out) == "421 4.7.0 mail.example.com "* ]]
+    count 20 '500 5.5.1'
+    count 19 '250 2.0.0'
+    [[ $last == "421 4.7.0 mail.example.com "* ]]
 }
 
 @test "RFC 5321 7.8: each of 500, 501, 502, 504 and 555 counts as a blunder" {
-    while IFS='|' read -r code command; do
-        { printf 'EHLO me\r\n'; for _ in {1..21}; do printf '%s\r\n' "$command"; done; } |
-            talk >out
+    while IFS='|' read -r expected command; do
+        blunders=() && for _ in {1..21}; do blunders+=("$command"); done
+        ask 'EHLO me' "${blunders[@]}"
         # Ours, and the greeting and the 7 lines of EHLO before, one after.
-        [ "$(grep -c "^$code 5" out)" -eq 20 ]
-        [ "$(wc -l <out)" -eq 29 ]
-        [[ $(tail -n 1 out) == "421 4.7.0 mail.example.com "* ]]
+        for reply in "${said[@]:8:20}"; do [[ $reply == "$expected 5"* ]]; done
+        [ "${#said[@]}" -eq 29 ]
+        [[ $last == "421 4.7.0 mail.example.com "* ]]
     done <<'END'
 500|FOOBAR
 501|RSET x
@@ -118,72 +112,66 @@ END
 
 @test "RFC 5321 7.8: blunders of all kinds count together" {
     # Four times five, in a session that is not all wrong.
-    { printf 'EHLO me\r\n'; for _ in {1..4}; do
-        printf '%s\r\n' FOOBAR EHLO TURN 'HELP x' NOOP 'MAIL FROM:<> FOO'
-    done; printf 'NOOP\r\n'; } | talk >out
-    [ "$(cut -c 1-3 out | tail -n 7 | xargs)" = "500 501 502 504 250 555 421" ]
+    blunders=(FOOBAR EHLO TURN 'HELP x' NOOP 'MAIL FROM:<> FOO')
+    ask 'EHLO me' "${blunders[@]}" "${blunders[@]}" "${blunders[@]}" "${blunders[@]}" NOOP
+    short=("${codes[@]%% *}")
+    [ "${short[*]:(-7)}" = "500 501 502 504 250 555 421" ]
 }
 
 @test "RFC 5321 3.8: 503 is no blunder: pipelined behind a refused MAIL there are many" {
     group=('MAIL FROM:<> SIZE=99999999999')
     for _ in {1..25}; do group+=('RCPT TO:<bob@localhost>'); done
     good=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x .)
-    printf '%s\r\n' 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT >.asked
-    talk <.asked >out
-    [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 52 ]
+    ask 'EHLO me' "${group[@]}" DATA "${group[@]}" DATA "${good[@]}" QUIT
+    count 52 '503 5.5.1'
     mails bob 1
-    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
+    [ "$code" = '221 2.0.0' ]
     # Nor where something else came between, or nothing before.
-    printf '%s\r\n' "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT >.asked
-    talk <.asked >out
-    [ "$(grep -c '^503 5\.5\.1 ' out)" -eq 50 ]
-    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
+    ask "${group[@]:1}" 'EHLO me' "${group[0]}" NOOP "${group[@]:1}" QUIT
+    count 50 '503 5.5.1'
+    [ "$code" = '221 2.0.0' ]
 }
 
 @test "RFC 5321 7.8: refusals of mail are no blunders" {
     mkdir -p mail/bob
-    { printf 'EHLO me\r\n'
+    lines=()
     for _ in {1..25}; do
-        printf '%s\r\n' $'MAIL FROM:<\xC3\xA9@b.example>' 'MAIL FROM:<> SIZE=99999999999' \
-            'MAIL FROM:<>' 'RCPT TO:<bob@elsewhere.example>' 'RCPT TO:<carol@localhost>' \
-            DATA RSET
-    done; printf 'QUIT\r\n'; } | talk -s >out
-    for code in '553 5.6.7' '552 5.3.4' '550 5.7.1' '550 5.1.1' '503 5.5.1'; do
-        [ "$(grep -c "^$code " out)" -eq 25 ]
+        lines+=($'MAIL FROM:<\xC3\xA9@b.example>' 'MAIL FROM:<> SIZE=99999999999' 'MAIL FROM:<>'
+            'RCPT TO:<bob@elsewhere.example>' 'RCPT TO:<carol@localhost>' DATA RSET)
     done
-    [[ $(tail -n 1 out) == "221 2.0.0 "* ]]
+    options=(-s)
+    ask 'EHLO me' "${lines[@]}" QUIT
+    for each in '553 5.6.7' '552 5.3.4' '550 5.7.1' '550 5.1.1' '503 5.5.1'; do
+        count 25 "$each"
+    done
+    [ "$code" = '221 2.0.0' ]
 }
 
 @test "RFC 5321 7.8: blunders are forgotten when a message is kept, and not before" {
     blunders=() && for _ in {1..19}; do blunders+=(FOOBAR); done
     group=('MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA)
-    answers 'HELO me' "${blunders[@]}" "${group[@]}" . "${blunders[@]}" "${group[@]}" . \
-        "${blunders[@]}" NOOP FOOBAR NOOP >said
+    ask 'HELO me' "${blunders[@]}" "${group[@]}" . "${blunders[@]}" "${group[@]}" . \
+        "${blunders[@]}" NOOP FOOBAR NOOP
     [ "${codes[*]:(-3)}" = '250 2.0.0 500 5.5.1 421 4.7.0' ]
     mails bob 2
     # A message that is refused, or not sent to its end, is none.
-    printf '%s\r\n' 'HELO me' "${blunders[@]}" "${group[@]}" $'a\rb' . RSET 'HELO you' \
-        "${group[@]:0:2}" RSET FOOBAR >session
-    tell session
+    ask 'HELO me' "${blunders[@]}" "${group[@]}" $'a\rb' . RSET 'HELO you' "${group[@]:0:2}" RSET \
+        FOOBAR
     [ "${codes[*]:(-2)}" = '500 5.5.1 421 4.7.0' ]
     [[ ${codes[*]} == *'354 554 5.6.0 250 2.0.0 250 250 2.1.0 250 2.1.5 250 2.0.0 '* ]]
 }
 
 @test "RFC 5321 7.8: after 1,000 refusals of any kind the session ends, whatever was kept" {
     # Six a turn, none of them a blunder.
-    { printf 'EHLO me\r\n'
-    for _ in {1..166}; do
-        printf '%s\r\n' DATA $'MAIL FROM:<\xC3\xA9@b.example>' 'MAIL FROM:<> SIZE=99999999999' \
-            'MAIL FROM:<>' 'RCPT TO:<bob@elsewhere.example>' 'MAIL FROM:<>' DATA \
-            'RCPT TO:<bob@localhost>' DATA .
-    done
-    printf '%s\r\n' DATA DATA DATA; } >most
-    { cat most && printf '%s\r\n' NOOP QUIT; } >session
-    tell session
+    turn=(DATA $'MAIL FROM:<\xC3\xA9@b.example>' 'MAIL FROM:<> SIZE=99999999999' 'MAIL FROM:<>'
+        'RCPT TO:<bob@elsewhere.example>' 'MAIL FROM:<>' DATA 'RCPT TO:<bob@localhost>' DATA .)
+    most=('EHLO me')
+    for _ in {1..166}; do most+=("${turn[@]}"); done
+    most+=(DATA DATA DATA)
+    ask "${most[@]}" NOOP QUIT
     [ "${codes[*]:(-3)}" = '503 5.5.1 250 2.0.0 221 2.0.0' ]
     mails bob 166
-    { cat most && printf '%s\r\n' NOOP DATA NOOP QUIT; } >session
-    tell session
+    ask "${most[@]}" NOOP DATA NOOP QUIT
     [ "${codes[*]:(-4)}" = '503 5.5.1 250 2.0.0 503 5.5.1 421 4.7.0' ]
     [[ $last == '421 4.7.0 mail.example.com '* ]]
 }
@@ -192,31 +180,32 @@ END
     serve
     # Much more than a socket's buffers hold is still to be sent when the
     # server closes: it must read that away, or a reset would eat the 421.
-    { for _ in {1..40}; do printf 'FOOBAR\r\n'; done; head -c 3000000 /dev/zero; } |
-        send_raw >out
-    [ "$(grep -c '^500 5.5.1 ' out)" -eq 20 ]
-    [[ $(tail -n 1 out) == "421 4.7.0 mail.example.com "* ]]
+    { printf 'FOOBAR\r\n%.0s' {1..40}; head -c 3000000 /dev/zero; } | send_raw >out
+    mapfile -t heard <out
+    for reply in "${heard[@]:1:20}"; do [[ $reply == '500 5.5.1 '* ]]; done
+    [ ${#heard[@]} -eq 22 ]
+    [[ ${heard[21]} == "421 4.7.0 mail.example.com "* ]]
 }
 
 @test "RFC 5321 3.8: after the client's end of file all it said is still answered" {
     serve
-    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x . NOOP |
-        send_raw >out
+    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA x . NOOP >session
+    send_raw <session >out
     [ "$(cut -c 1-3 out | xargs)" = "220 250 250 250 354 250 250" ]
     mails bob 1
     session_ended
 }
 
 @test "RFC 5321 3.8: a command cut off by the end of file is not obeyed" {
-    printf 'HELO me\r\nNOOP' >.asked
-    talk <.asked >out
-    [ "$(cut -c 1-3 out | xargs)" = "220 250" ]
     # Nor is one whose CRLF is only half there.
-    printf 'HELO me\r\nNOOP\r' >.asked
-    talk <.asked >out
-    [ "$(cut -c 1-3 out | xargs)" = "220 250" ]
-    run -0 talk </dev/null
-    [[ ${#lines[@]} -eq 1 && $output == "220 "* ]]
+    for cut in 'HELO me\r\nNOOP' 'HELO me\r\nNOOP\r'; do
+        printf %b "$cut" >session
+        tell session
+        [ "${codes[*]}" = 250 ]
+        [ ${#said[@]} -eq 2 ]
+    done
+    tell /dev/null
+    [[ ${#said[@]} -eq 1 && ${said[0]} == "220 "* ]]
 }
 
 @test "RFC 5321 4.1.1.5: a client that leaves in a transaction leaves nothing behind" {
@@ -248,17 +237,21 @@ END
     session_ended
     [ "$(grep -c '^354' out)" -eq 2 ]
     files mail 1
-    [ "$(tail -n 1 mail/bob/new/*)" = first ]
+    look mail/bob/new/*
+    [ "$rest" = $'first\n' ]
 }
 
 @test "RFC 5321 4.1.1.10: a client that was cut off and sends again is kept once" {
     serve
-    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: again' |
-        send_raw >out
-    [ "$(tail -n 1 out | cut -c 1-3)" = 354 ]
-    printf '%s\r\n' 'HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: again' . |
-        send_raw >out
-    [ "$(tail -n 1 out | cut -c 1-3)" = 250 ]
+    letter=('HELO me' 'MAIL FROM:<>' 'RCPT TO:<bob@localhost>' DATA 'Subject: again')
+    printf '%s\r\n' "${letter[@]}" >session
+    send_raw <session >out
+    mapfile -t heard <out
+    [[ ${heard[*]: -1} == '354 '* ]]
+    printf '%s\r\n' "${letter[@]}" . >session
+    send_raw <session >out
+    mapfile -t heard <out
+    [[ ${heard[*]: -1} == '250 '* ]]
     wait_until no_sessions
     files mail 1
     mails bob 1
