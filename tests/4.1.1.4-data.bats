@@ -82,7 +82,8 @@ END
         'RCPT TO:<bob@elsewhere.example>' DATA 'RCPT TO:<bob' DATA \
         'RCPT TO:<bob@localhost> FOO' DATA 'RCPT TO:' DATA
     # It changes nothing: a good one may still come.
-    gets '501 5.1.3 503 5.5.1 250 2.1.5 354 250 2.0.0' 'RCPT TO:<x>' DATA 'RCPT TO:<bob@localhost>' \
+    gets '501 5.1.3 503 5.5.1 250 2.1.5 354 250 2.0.0' \
+        'RCPT TO:<x>' DATA 'RCPT TO:<bob@localhost>' \
         DATA .
 }
 

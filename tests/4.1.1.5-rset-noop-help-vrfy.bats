@@ -114,7 +114,8 @@ END
 }
 
 @test "RFC 6531 3.7.4.2: VRFY takes a name in UTF-8, and answers in ASCII" {
-    gets '252 2.0.0 252 2.0.0' $'VRFY J\xC3\xBCrgen' $'VRFY <J\xC3\xBCrgen@b\xC3\xBC.example> SMTPUTF8'
+    gets '252 2.0.0 252 2.0.0' \
+        $'VRFY J\xC3\xBCrgen' $'VRFY <J\xC3\xBCrgen@b\xC3\xBC.example> SMTPUTF8'
     # One line each, and printable.
     [ ${#said[@]} -eq 3 ]
     LC_ALL=C

@@ -572,6 +572,7 @@ look() {
 
 mailboxes() {
     local there=(mail/*)
+    [ -e "${there[0]}" ] || there=()
     [ "${there[*]#mail/}" = "$*" ] || {
         echo "there are the mailboxes ${there[*]#mail/}, and not $*"
         return 1
@@ -599,9 +600,9 @@ field() {
     shopt -u nocasematch
 }
 
-py() { "$PYTHON" -I - "$@"; }
+py() { "$PYTHON" -IS - "$@"; }
 
-pieces() { "$PYTHON" -EsB "$ROOT/tests/pieces.py" "$@"; }
+pieces() { "$PYTHON" -EsSB "$ROOT/tests/pieces.py" "$@"; }
 
 need() {
     local each

@@ -72,6 +72,7 @@ kept='250 2.1.0 250 2.1.5 354 250 2.0.0'
 
 @test "RFC 4954 4: * cancels, at each step, with 501 5.7.0" {
     gets '501 5.7.0 334 501 5.7.0 334 501 5.7.0 334 334 501 5.7.0 334 501 5.7.0 250 2.0.0 235 2.7.0' \
+        \
         'AUTH PLAIN *' 'AUTH PLAIN' '*' 'AUTH LOGIN' '*' 'AUTH LOGIN' dGVzdA== '*' \
         'AUTH LOGIN dGVzdA==' '*' NOOP "AUTH PLAIN $plain"
 }
