@@ -2,9 +2,27 @@
 # walkthrough.md is true: each conversation, each command with its output, each
 # excerpt of smtpd.c, each function, section, test and file that it names.
 # walkthrough.py says how the text is marked, and does the work.
+
+# shellcheck disable=SC2154
 load helpers
 
-walkthrough() { "$PYTHON" "$ROOT/tests/book/walkthrough.py" "$@"; }
+walkthrough() { "$PYTHON" -S "$ROOT/tests/book/walkthrough.py" "$@"; }
+
+# The looking up is done once for all, and the programs are saved in toys.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" && mkdir toys
+    (cd toys && walkthrough toys)
+    walkthrough check || :
+}
+
+# What one of the checks has found to be wrong: nothing.
+nothing_wrong() { # CHECK
+    local wrong=$BATS_FILE_TMPDIR/$1.wrong
+    [ -e "$wrong" ]
+    [ ! -s "$wrong" ] || { cat "$wrong" && return 1; }
+}
+
+TOYS=${BATS_FILE_TMPDIR-}/toys
 
 # Chapter 1 to the last in one folder, typed into plain nc: LF ends lines.
 @test "walkthrough.md can be typed along from start to end" {
@@ -30,22 +48,18 @@ chapter() { walkthrough play "$1" crlf; }
 @test "walkthrough.md: chapter 14 by itself, with CRLF" { chapter 14; }
 
 @test "walkthrough.md: each C excerpt stands in smtpd.c, line for line" {
-    walkthrough excerpts
+    nothing_wrong excerpts
 }
 
 @test "walkthrough.md: each step of toy and client compiles without a warning" {
     local toys
-    walkthrough toys
-    toys=(toy*.c send*.c)
+    toys=("$TOYS"/toy*.c "$TOYS"/send*.c)
     [ "${#toys[@]}" -ge 7 ]
-    for toy in "${toys[@]}"; do
-        "${CC:-cc}" -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -o toy "$toy"
-    done
+    "${CC:-cc}" -std=c99 -O2 -Wall -Wextra -Wpedantic -Werror -S "${toys[@]}"
 }
 
 @test "walkthrough.md: tests/book/toy5.c is what the toy has become" {
-    walkthrough toys
-    diff "$ROOT/tests/book/toy5.c" toy5.c
+    diff "$ROOT/tests/book/toy5.c" "$TOYS/toy5.c"
 }
 
 # What send2 says by its exit status, of what a server has said.
@@ -56,13 +70,15 @@ sends() { # EXIT STATUS [SERVER'S OPTIONS]
 }
 
 @test "walkthrough.md: the client has 90 lines at most, and sends octet for octet" {
-    walkthrough toys
-    [ "$(wc -l <send2.c)" -le 90 ]
-    "${CC:-cc}" -std=c99 -O2 -o send2 send2.c
+    mapfile -t lines <"$TOYS/send2.c"
+    [ "${#lines[@]}" -le 90 ]
+    "${CC:-cc}" -std=c99 -O2 -o send2 "$TOYS/send2.c"
     printf '%s\n' 'Subject: dots' '' . .. ...x 'x.' '' ' .' >letter
     printf 'no line end' >>letter
     sends 0
-    diff <(cat letter; echo) <(tail -n 9 mail/bob/new/*)
+    look mail/bob/new/*
+    echo >>letter
+    diff letter <(printf %s "$rest")
     mails carol 1
     sends 75 -x 'exit 75'
     sends 77 -x 'exit 77'
@@ -72,15 +88,15 @@ sends() { # EXIT STATUS [SERVER'S OPTIONS]
 }
 
 @test "walkthrough.md: each function named exists" {
-    walkthrough names
+    nothing_wrong names
 }
 
 @test "walkthrough.md: each section of RFC 5321 cited exists, its title too" {
-    walkthrough sections
+    nothing_wrong sections
 }
 
 @test "walkthrough.md: each link leads somewhere" {
-    walkthrough links
+    nothing_wrong links
 }
 
 @test "walkthrough.md: each chapter breaks a line that is there, and names a test" {
@@ -88,19 +104,19 @@ sends() { # EXIT STATUS [SERVER'S OPTIONS]
 }
 
 @test "walkthrough.md: the diagram of states says what the command table says" {
-    walkthrough diagram
+    nothing_wrong diagram
 }
 
 @test "walkthrough.md: each departure marked in smtpd.c is argued, and no other" {
-    walkthrough departures
+    nothing_wrong departures
 }
 
 @test "walkthrough.md: each chapter names an exercise that is there" {
-    walkthrough exercises
+    nothing_wrong exercises
 }
 
 @test "walkthrough.md: chapters of 500 to 900 words, blocks of 20 lines" {
-    walkthrough sizes
+    nothing_wrong sizes
 }
 
 @test "walkthrough.md: the zone file is one" {
@@ -110,13 +126,11 @@ sends() { # EXIT STATUS [SERVER'S OPTIONS]
 }
 
 @test "walkthrough.md: each make target named is in the Makefile" {
-    local target targets
-    targets=$(grep -o '`make [a-z]*' "$ROOT/walkthrough.md" | sed 's/.* //' | sort -u)
-    [ -n "$targets" ]
-    for target in $targets; do
-        grep -q "^# $target: " "$ROOT/Makefile" || {
-            echo "there is no make $target"
-            return 1
-        }
+    local each made wanted=()
+    mapfile -t wanted < <(grep -oE '`make [a-z]+' "$ROOT/walkthrough.md")
+    [ ${#wanted[@]} -gt 0 ]
+    IFS= read -r -d '' made <"$ROOT/Makefile" || :
+    for each in "${wanted[@]}"; do
+        [[ $made == *$'\n# '"${each#* }: "* ]] || { echo "there is no $each" && return 1; }
     done
 }

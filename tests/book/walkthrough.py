@@ -7,6 +7,8 @@
     walkthrough.py CHECK           excerpts, names, sections, links, departures,
                                    diagram, exercises or sizes; prints what is
                                    wrong
+    walkthrough.py check           all of these: what is wrong is in files here,
+                                   CHECK.wrong, empty where nothing is
     walkthrough.py show KIND       print the blocks of one kind, e.g. zone
 
 The first word after ``` says what a block is:
@@ -33,6 +35,7 @@ The first word after ``` says what a block is:
 "needs=strace" after these leaves a block out where there is no strace.
 Port 2525 is another one here, and nc -N is what this system's nc has for it.
 """
+import hashlib
 import os
 import random
 import re
@@ -43,6 +46,7 @@ import socket
 import subprocess
 import sys
 import time
+import traceback
 
 ROOT = os.environ.get('ROOT') or os.path.abspath(
     os.path.join(os.path.dirname(__file__), '..', '..'))
@@ -195,11 +199,7 @@ class Reader:
 
     def obey(self, block):
         for command, wanted in self.commands(block):
-            done = subprocess.run(
-                ['bash', '-c', command], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                timeout=2 * WAIT, check=False)
-            got = done.stdout.decode('utf-8', 'replace').splitlines()
+            got = run(command)
             if not matches(wanted, got):
                 raise Fault(f'{block.where()}: $ {command}\nprinted\n'
                             + '\n'.join(got) + '\nand not\n'
@@ -308,6 +308,27 @@ class Reader:
             self.nc = None
 
 
+def run(command):
+    """The lines which it prints. What one of the tests of this file has compiled
+    by this command, from this source, is copied: each chapter would do it again."""
+    kept = None
+    compiles = re.fullmatch(r'\S*cc .*-o (\w+) (\w+\.c)', command)
+    if compiles and 'BATS_FILE_TMPDIR' in os.environ:
+        with open(compiles[2], 'rb') as file:
+            key = hashlib.sha256(command.encode() + file.read()).hexdigest()
+        kept = os.path.join(os.environ['BATS_FILE_TMPDIR'], key)
+        if os.path.exists(kept):
+            shutil.copy(kept, compiles[1])
+            return []
+    done = subprocess.run(
+        ['bash', '-c', command], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        timeout=2 * WAIT, check=False)
+    if kept and done.returncode == 0 and done.stdout == b'':
+        shutil.copy(compiles[1], kept)
+    return done.stdout.decode('utf-8', 'replace').splitlines()
+
+
 def free_port():
     """A port below those that the kernel hands out, so that it stays free."""
     while True:
@@ -333,8 +354,7 @@ def play(chapter, crlf):
             for name in programs(range(1, int(chapter))):
                 # what earlier chapters have left here, if it is run
                 if re.search(rf'\./{name[:-2]}\b', typed):
-                    subprocess.run([os.environ.get('CC', 'cc'), '-o', name[:-2],
-                                    name], check=True)
+                    run(f'{os.environ.get("CC", "cc")} -o {name[:-2]} {name}')
         for block in blocks:
             reader.play(block)
         reader.hang_up()
@@ -506,17 +526,27 @@ def show(kind):
             print('\n'.join(block.lines))
 
 
+CHECKS = {check.__name__: check for check in (
+    excerpts, names, sections, links, departures, diagram, exercises, sizes)}
+
+
+def check_all():
+    for name, check in CHECKS.items():
+        try:
+            wrong = '\n'.join(check())
+        except Exception:               # pylint: disable=broad-except
+            wrong = traceback.format_exc()
+        with open(name + '.wrong', 'w', encoding='utf-8') as file:
+            file.write(wrong)
+
+
 def main(command, *args):
     if command in ('show', 'toys'):
         return globals()[command](*args)
-    if command == 'play':
-        faults = play(args[0], 'crlf' in args)
-    else:
-        faults = list({
-            'excerpts': excerpts, 'names': names, 'sections': sections,
-            'links': links, 'departures': departures,
-            'diagram': diagram, 'exercises': exercises,
-            'sizes': sizes}[command]())
+    if command == 'check':
+        return check_all()
+    faults = (play(args[0], 'crlf' in args) if command == 'play'
+              else list(CHECKS[command]()))
     for fault in faults:
         print(fault)
     return 1 if faults else 0
