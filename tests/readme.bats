@@ -2,7 +2,7 @@
 # README.md is true: what it shows happens, what it tells you to type works.
 
 # Backticks are Markdown's here, and what is quoted is for another shell.
-# shellcheck disable=SC2016,SC2030,SC2031
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154
 load helpers
 
 README=$ROOT/README.md
@@ -38,7 +38,8 @@ try_client() { # ITS LINE
     [ -n "$line" ]
     HOME=$PWD bash -c "$line" 3>&- 4>&-
     mails bob 1
-    [ "$(field Return-Path mail/bob/new/*)" = 'Return-Path: <me@example.org>' ]
+    look mail/bob/new/*
+    [ "$path" = '<me@example.org>' ]
 }
 
 @test "README: the session by hand, with LF and with CRLF" {
@@ -55,40 +56,55 @@ try_client() { # ITS LINE
     diff <(block console | sed 1d | same_each_time) <(cat mail/bob/new/* | same_each_time)
 }
 
-@test "README: what each program sends at the end of a line" {
-    # Type a line at COMMAND, on a terminal; print what came over the wire.
-    cat >type.py <<'END'
-import os, pty, socket, subprocess, sys
-socket.setdefaulttimeout(10)
-listener = socket.create_server(("127.0.0.1", 0))
-port = str(listener.getsockname()[1])
-keyboard, terminal = pty.openpty()
-client = subprocess.Popen([word.replace("2525", port) for word in sys.argv[1:]],
-                          stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
-connection = listener.accept()[0]
-connection.sendall(b"220 hello\r\n")
-while b"220" not in os.read(keyboard, 1000):
-    pass
-os.write(keyboard, b"NOOP\n")
-got = connection.makefile("rb").readline()
-client.kill()
-print({b"NOOP\n": "LF", b"NOOP\r\n": "CRLF"}.get(got, got))
-END
-    local program lf crlf column command words tool tried=0
-    while IFS='|' read -r _ program lf crlf _; do
-        tool=$(sed -n 's/.*(`\(.*\)`).*/\1/p' <<<"$program")
-        if [ -z "$tool" ] || ! command -v "$tool" >/dev/null; then continue; fi
-        for column in LF:"$lf" CRLF:"$crlf"; do
-            while read -r command; do
-                read -r -a words <<<"$command"
-                [ "${words[0]}" != nc ] || words[0]=$tool
-                echo "$column by ${words[*]}"
-                [ "$("$PYTHON" -I type.py "${words[@]}" 3>&- 4>&-)" = "${column%%:*}" ]
-                tried=$((tried + 1))
-            done < <(grep -o '`[^`]*`' <<<"$column" | tr -d '`')
+# "LF nc 127.0.0.1 2525", a line for each command of the table that can be tried.
+typed_commands() {
+    local row program lf crlf tool word command
+    while IFS= read -r row; do
+        case $row in
+        '|'*nc*' 2525'* | '|'*telnet*' 2525'* | '|'*TCP*' 2525'* | '|'*:2525*) ;;
+        *) continue ;;
+        esac
+        IFS='|' read -r _ program lf crlf _ <<<"$row"
+        [[ $program =~ .*\(\`(.*)\`\) ]] || continue
+        tool=${BASH_REMATCH[1]}
+        command -v "$tool" >/dev/null || continue
+        for word in LF CRLF; do
+            [ "$word" = LF ] || lf=$crlf
+            while [[ $lf =~ \`([^\`]*)\`(.*) ]]; do
+                command=${BASH_REMATCH[1]} lf=${BASH_REMATCH[2]}
+                case $command in 'nc '*) command="$tool ${command#nc }" ;; esac
+                echo "$word $command"
+            done
         done
-    done < <(grep -E '^\|.*(nc|telnet|TCP).* 2525|^\|.*:2525' "$README")
-    [ "$tried" -gt 0 ] || skip 'none of the programs is installed'
+    done <"$README"
+}
+
+@test "README: what each program sends at the end of a line" {
+    # Type a line at each COMMAND, on a terminal; what must come over the wire is
+    # the first word of a line here, the command the rest.
+    cat >type.py <<'END'
+import os, pty, select, socket, subprocess, sys
+socket.setdefaulttimeout(10)
+for wanted, *command in map(str.split, sys.stdin):
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = str(listener.getsockname()[1])
+    keyboard, terminal = pty.openpty()
+    client = subprocess.Popen([word.replace("2525", port) for word in command],
+                              stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    connection = listener.accept()[0]
+    connection.sendall(b"220 hello\r\n")
+    while b"220" not in os.read(keyboard, 1000):
+        pass
+    os.write(keyboard, b"NOOP\n")
+    got = connection.makefile("rb").readline()
+    client.kill()
+    client.wait()
+    if got != {"LF": b"NOOP\n", "CRLF": b"NOOP\r\n"}[wanted]:
+        sys.exit(f"{wanted} by {command}: {got}")
+END
+    typed_commands >commands
+    [ -s commands ] || skip 'none of the programs is installed'
+    "$PYTHON" -IS type.py <commands 3>&- 4>&-
 }
 
 # "-p PORT = 2525", a line an option
@@ -146,10 +162,11 @@ options_in_help() {
 
 @test "README: its limits are those of smtpd.c" {
     limits=$(sed -n '/^## Limits/,/^## The tests/p' "$README" | tr -s ' \n' ' ')
+    IFS= read -r -d '' source <"$ROOT/smtpd.c" || :
     while IFS=: read -r name words; do
-        value=$(sed -nE "s/^ *$name = ([0-9]+)\b.*/\1/p" "$ROOT/smtpd.c")
-        echo "$name is $value"
-        grep -oF "${words/N/$value}" <<<"$limits"
+        [[ $source =~ $'\n'\ *"$name = "([0-9]+) ]]
+        echo "$name is ${BASH_REMATCH[1]}"
+        [[ $limits == *"${words/N/${BASH_REMATCH[1]}}"* ]]
     done <<'END'
 MAX_COMMAND_LINE:at most N octets
 MAX_PATH:a path N
@@ -223,7 +240,8 @@ cell() { # WITH
 # A program has logged in and sent one.
 came() {
     mails bob 1
-    [[ $(field Received mail/bob/new/*) == *' with ESMTPA '* ]]
+    look mail/bob/new/*
+    [[ $received == *' with ESMTPA '* ]]
 }
 
 @test "README: mail is sent with Python, logged in" {
@@ -238,23 +256,22 @@ END
 @test "README: mail is sent with nodemailer, logged in" {
     need node
     export NODE_PATH=${NODE_PATH:+$NODE_PATH:}/usr/share/nodejs
-    node -e 'require("nodemailer")' 2>/dev/null || skip 'nodemailer is not installed'
     serve -a
-    bounded node <<END
+    bounded node >said 2>&1 <<END || status=$?
 require('nodemailer').$(cell nodemailer)
   .sendMail({ from: 'me@example.org', to: 'bob@example.com', text: 'Hello.' })
 END
+    if holds said "Cannot find module 'nodemailer'"; then skip 'nodemailer is not installed'; fi
+    cat said && [ "${status-0}" -eq 0 ]
     came
 }
 
 @test "README: mail is sent with PHPMailer, logged in" {
     need php
-    php -r 'exit((@include "libphp-phpmailer/autoload.php") ? 0 : 1);' ||
-        skip 'PHPMailer is not installed'
     serve -a
-    bounded php <<END
+    bounded php >said 2>&1 <<END || status=$?
 <?php
-require "libphp-phpmailer/autoload.php";
+(@include "libphp-phpmailer/autoload.php") or exit("PHPMailer is not installed");
 \$m = new PHPMailer\PHPMailer\PHPMailer(true);
 $(cell PHPMailer)
 \$m->setFrom("me@example.org");
@@ -262,13 +279,15 @@ $(cell PHPMailer)
 \$m->Body = "Hello.";
 \$m->send();
 END
+    if holds said 'PHPMailer is not'; then skip 'PHPMailer is not installed'; fi
+    cat said && [ "${status-0}" -eq 0 ]
     came
 }
 
 @test "README: STARTTLS from stunnel, for a program that insists on it" {
     need stunnel openssl swaks
-    openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 1 \
-        -keyout mail.pem -out cert 2>/dev/null
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -subj /CN=localhost -days 1 -keyout mail.pem -out cert 2>/dev/null
     cat cert >>mail.pem
     { printf '%s\n' 'pid =' 'debug = info' && block stunnel; } |
         sed "s|/usr/local/bin/smtpd|$SMTPD|; s/:587/:0/" >stunnel.conf

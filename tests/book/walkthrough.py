@@ -52,6 +52,7 @@ ROOT = os.environ.get('ROOT') or os.path.abspath(
     os.path.join(os.path.dirname(__file__), '..', '..'))
 TEXT = os.path.join(ROOT, 'walkthrough.md')
 WAIT = 20                       # seconds for anything to happen
+COMPILE = 'cc -std=c99 -Wall -Wextra -Wpedantic -Werror'    # as the text has it
 
 # What the text names of the C library, or of others' programs, and smtpd.c
 # does not use.
@@ -153,7 +154,7 @@ class Reader:
     def __init__(self, crlf):
         self.end = b'\r\n' if crlf else b'\n'
         self.nc, self.servers = None, []
-        self.ports = {number: str(free_port()) for number in ('2525', '2526', '5353')}
+        self.ports = dict(zip(('2525', '2526', '5353'), free_ports()))
         for name in ('smtpd.c', 'README.md', 'walkthrough.md', 'tests'):
             os.symlink(os.path.join(ROOT, name), name)
         with open('Makefile', 'w', encoding='utf-8') as file:
@@ -329,17 +330,34 @@ def run(command):
     return done.stdout.decode('utf-8', 'replace').splitlines()
 
 
-def free_port():
-    """A port below those that the kernel hands out, so that it stays free."""
-    while True:
-        port = random.randrange(10000, 30000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(('127.0.0.1', port))
-                return port
-            except OSError:
-                pass
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(('127.0.0.1', int(port)))
+            return True
+        except OSError:
+            return False
+
+
+def free_ports():
+    """Three below those that the kernel hands out, so that they stay free; the
+    same for all tests of a file, since they are in the programs compiled."""
+    kept = os.path.join(os.environ.get('BATS_FILE_TMPDIR', os.devnull), 'ports')
+    if os.path.exists(kept):
+        with open(kept, encoding='ascii') as file:
+            ports = file.read().split()
+        if all(map(is_free, ports)):
+            return ports
+    ports = []
+    while len(ports) < 3:
+        port = str(random.randrange(10000, 30000))
+        if port not in ports and is_free(port):
+            ports.append(port)
+    if 'BATS_FILE_TMPDIR' in os.environ:
+        with open(kept, 'w', encoding='ascii') as file:
+            file.write(' '.join(ports))
+    return ports
 
 
 def play(chapter, crlf):
@@ -354,7 +372,7 @@ def play(chapter, crlf):
             for name in programs(range(1, int(chapter))):
                 # what earlier chapters have left here, if it is run
                 if re.search(rf'\./{name[:-2]}\b', typed):
-                    run(f'{os.environ.get("CC", "cc")} -o {name[:-2]} {name}')
+                    run(f'{COMPILE} -o {name[:-2]} {name}')
         for block in blocks:
             reader.play(block)
         reader.hang_up()
