@@ -7,13 +7,26 @@ load helpers
 
 README=$ROOT/README.md
 
-# The first block of README.md that begins with ```LANGUAGE.
-block() { # LANGUAGE
-    awk -v start='```'"$1" '$0 == "```" { on = 0 } on { print } $0 == start { on = !seen++ }' "$README"
+# The first block of README.md that begins with ```LANGUAGE, or of it the lines
+# that begin with this.
+block() { # LANGUAGE [BEGINNING]
+    local line on=
+    while IFS= read -r line; do
+        case $on$line in
+        "\`\`\`$1") on=1 ;;
+        '1```') break ;;
+        1*) [[ $line != "${2-}"* ]] || printf '%s\n' "$line" ;;
+        esac
+    done <"$README"
 }
 
-# The lines of README.md that are indented as commands.
-commands() { sed -n 's/^    //p' "$README"; }
+# The lines of README.md that are indented as commands, or those that begin so.
+commands() { # [BEGINNING]
+    local line
+    while IFS= read -r line; do
+        case $line in "    ${1-}"*) printf '%s\n' "${line#    }" ;; esac
+    done <"$README"
+}
 
 # What differs each time: IDs and dates.
 same_each_time() {
@@ -52,8 +65,9 @@ try_client() { # ITS LINE
 @test "README: the message which it shows" {
     serve
     play --lf
-    [ "$(block console | head -n 1)" = '$ less mail/bob/new/*' ]
-    diff <(block console | sed 1d | same_each_time) <(cat mail/bob/new/* | same_each_time)
+    shown=$(block console)
+    [ "${shown%%$'\n'*}" = '$ less mail/bob/new/*' ]
+    diff <(same_each_time <<<"${shown#*$'\n'}") <(same_each_time <mail/bob/new/*)
 }
 
 # "LF nc 127.0.0.1 2525", a line for each command of the table that can be tried.
@@ -149,8 +163,8 @@ options_in_help() {
     while read -r words; do
         eval "set -- $words"
         shift
-        run -0 --separate-stderr "$SMTPD" "$@" -h
-        [[ $output == *'-t SECONDS'* ]]
+        "$SMTPD" "$@" -h >said
+        holds said '-t SECONDS'
         taken=$((taken + 1))
     done < <({
         commands
@@ -183,7 +197,7 @@ END
     serve
     play
     need less
-    eval "$(commands | grep '^less mail')" | grep 'Typed by hand'
+    eval "$(commands 'less mail')" | grep 'Typed by hand'
 }
 
 # A mail reader wants a terminal, and a mailbox of ours to read.
@@ -200,7 +214,7 @@ read_with() { # COMMAND, AND WHAT TO TYPE
 @test "README: mail is read with mutt" {
     need mutt
     # cat: its own pager would wait for someone to read.
-    read_with "$(commands | grep '^mutt') -n -R -e 'set pager=cat prompt_after=no' \
+    read_with "$(commands mutt) -n -R -e 'set pager=cat prompt_after=no' \
         -e 'push <display-message><exit>'" ''
 }
 
@@ -211,25 +225,26 @@ read_with() { # COMMAND, AND WHAT TO TYPE
     *) mail=s-nail ;;           # it is called so where another one is mail
     esac
     need "$mail"
-    command=$(commands | grep '^mail ')
+    command=$(commands 'mail ')
     read_with "$mail ${command#mail }" 'p 1\nx\n'
 }
 
 @test "README: mail is sent with swaks" {
     need swaks
-    try_client "$(block sh | grep ^swaks)"
+    try_client "$(block sh swaks)"
 }
 
 @test "README: mail is sent with curl --crlf, and not without" {
     need curl
-    try_client "$(block sh | grep ^curl)"
-    line=$(block sh | grep ^curl | sed "s/--crlf//; s/2525/$PORT/")
-    run -8 bash -c "$line"
+    try_client "$(block sh curl)"
+    line=$(block sh curl)
+    line=${line/--crlf/}
+    run -8 bash -c "${line/2525/$PORT}"
 }
 
 @test "README: mail is sent with msmtp" {
     need msmtp
-    try_client "$(block sh | grep ^msmtp)"
+    try_client "$(block sh msmtp)"
 }
 
 # What the table says that one writes with this.
@@ -311,7 +326,7 @@ hooked() { # TO [SED'S COMMAND]
 
 @test "README: each message is printed" {
     hooked 'print each message'
-    grep -qx 'Typed by hand.' log
+    holds log $'\nTyped by hand.\n'
     mails bob 1
 }
 
@@ -322,18 +337,19 @@ hooked() { # TO [SED'S COMMAND]
     eval "serve ${line/--host=relay.example/--file=\/dev\/null --host=127.0.0.1 --port=$PORT}"
     dialogue <<<"${SESSION/Message kept/Message taken}"
     mails bob 0
-    grep -qx 'Typed by hand.' there/bob/new/*
+    holds there/bob/new/* $'\nTyped by hand.\n'
 }
 
-@test "README: spam is refused" {
+@test "README: spam is refused, the rest kept, and without spamd it is 451" {
     PATH=$PATH:/usr/sbin
     need spamd spamc
     port=$(py <<<'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
     spamd --local --nouser-config --helper-home-dir="$PWD" --listen=127.0.0.1 --port="$port" \
         --max-children=1 --syslog=stderr </dev/null >spamd.log 2>&1 3>&- 4>&- &
-    SERVERS="$SERVERS $!"
+    spamd=$!
+    SERVERS="$SERVERS $spamd"
     WAIT=60 wait_until holds spamd.log 'server started'
-    hooked 'refuse spam' "s/spamc -c/spamc -c -d 127.0.0.1 -p $port/"
+    hooked 'refuse spam' "s/spamc -c/spamc -c --connect-retries=1 -d 127.0.0.1 -p $port/"
     mails bob 1
     dialogue <<'END'
 S: 220 ...
@@ -353,6 +369,24 @@ S: 550 5.7.1 ...
 C: QUIT
 S: 221 ...
 END
+    SERVER=$spamd end_server
+    dialogue <<'END'
+S: 220 ...
+C: HELO me
+S: 250 ...
+C: MAIL FROM:<me@example.org>
+S: 250 ...
+C: RCPT TO:<bob@example.com>
+S: 250 ...
+C: DATA
+S: 354 ...
+C: Subject: lunch
+C: .
+S: 451 4.3.0 ...
+C: QUIT
+S: 221 ...
+END
+    mails bob 1
 }
 
 @test "README: ln -s makes another name for a mailbox; find removes what is left in tmp" {
@@ -393,7 +427,7 @@ END
     serve
     play --lf
     sample=$(block text | same_each_time)
-    [ "$(wc -l <<<"$sample")" -eq 2 ]
+    [[ $sample == *$'\n'* && ${sample#*$'\n'} != *$'\n'* ]]
     diff <(echo "$sample") <(grep -E ' (refused:|kept) ' log | same_each_time)
 }
 
@@ -451,8 +485,21 @@ END
     done
 }
 
+# Each of these is one of patterns.
+mapped() { # NAME...
+    local name pattern
+    for name in "${@#./}"; do
+        for pattern in "${patterns[@]}" README.md __pycache__; do
+            # shellcheck disable=SC2053
+            if [[ $name == $pattern ]]; then continue 2; fi
+        done
+        echo "$name is not in the map"
+        return 1
+    done
+}
+
 @test "tests/README: its map has each file and folder there is, and no others" {
-    local name pattern patterns
+    local pattern patterns
     cd "$ROOT/tests"
     mapfile -t patterns < <(sed -n '/^| in `tests/,/^$/s/^| \(`[^|]*\) |.*/\1/p' README.md |
         grep -o '[^` ]*')
@@ -460,14 +507,7 @@ END
     for pattern in "${patterns[@]}"; do
         compgen -G "$pattern" >/dev/null || { echo "there is no $pattern" && false; }
     done
-    for name in *; do
-        for pattern in "${patterns[@]}" README.md __pycache__; do
-            # shellcheck disable=SC2053
-            if [[ $name == $pattern ]]; then continue 2; fi
-        done
-        echo "$name is not in the map"
-        false
-    done
+    mapped ./*
 }
 
 @test "README: what it greps for and selects is there" {
