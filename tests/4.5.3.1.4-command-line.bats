@@ -2,20 +2,12 @@
 # How long a command may be: RFC 5321 4.5.3.1.4 asks for 512 octets with the
 # CRLF, and here 1024 are taken.
 
+# shellcheck disable=SC2154
 load helpers
 
 # A line of so many octets, its CRLF among them: what is given, then 0's.
 line() { # OCTETS WORDS
     printf '%s%0*d\r\n' "$2" $(($1 - 2 - ${#2})) 0
-}
-
-# What the replies in out begin with.
-codes() {
-    local text codes=''
-    while IFS= read -r text; do
-        case $text in ???-*) ;; *) text=${text%$'\r'} && codes+=,${text:0:9} ;; esac
-    done <out
-    echo "${codes#,}"
 }
 
 @test "RFC 5321 4.5.3.1.4: a command line of 512 octets is taken" {
@@ -25,22 +17,21 @@ codes() {
         line 512 'VRFY '
         # Parameters may lengthen it: RFC 1870 3 by 26 octets, RFC 6531 3.2 by 10.
         printf 'MAIL FROM:<%s@%s.example.org> SIZE=%020d BODY=8BITMIME SMTPUTF8%512s\r\n' \
-            "$(printf %064d 0)" "$(printf %063d 0)" 65536 ''
+            "${xs:0:64}" "${xs:0:63}" 65536 ''
         printf 'QUIT\r\n'
     } >.asked
-    talk <.asked >out
-    [ "$(codes)" = \
-        '220 mail.,250 HELP,250 2.0.0,252 2.0.0,250 2.1.0,221 2.0.0' ]
+    tell .asked
+    [ "${codes[*]}" = '250 250 2.0.0 252 2.0.0 250 2.1.0 221 2.0.0' ]
 }
 
 @test "RFC 5321 4.5.3.1.4: 1024 octets are the most, and a longer line gets one 500" {
     for size in 1022 1023 1024 1025 1026 1027 2047 2048 4096 8192 65535 65536 65537 131072; do
         { line "$size" 'NOOP ' && printf 'RSET\r\nQUIT\r\n'; } >.asked
-        talk <.asked >out
+        tell .asked
         wanted='250 2.0.0'
         [ "$size" -le 1024 ] || wanted='500 5.5.2'
-        echo "with $size octets:" && cat out
-        [ "$(codes)" = "220 mail.,$wanted,250 2.0.0,221 2.0.0" ]
+        echo "with $size octets: ${codes[*]}"
+        [ "${codes[*]}" = "$wanted 250 2.0.0 221 2.0.0" ]
     done
 }
 
@@ -57,8 +48,9 @@ codes() {
         # The message is begun still.
         printf 'RCPT TO:<bob@localhost>\r\nQUIT\r\n'
     } >.asked
-    talk <.asked >out
-    [ "$(codes)" = "220 mail.,250 mail.,250 2.1.0,$(printf '500 5.5.2,%.0s' {1..6})250 2.1.5,221 2.0.0" ]
+    tell .asked
+    count 6 '500 5.5.2'
+    [ "${codes[*]:0:2} ${codes[*]:8}" = '250 250 2.1.0 250 2.1.5 221 2.0.0' ]
 }
 
 @test "RFC 5321 4.5.3.1.4: a longer line ends at its CRLF, wherever its CRs and packets are" {
@@ -86,37 +78,40 @@ END
         printf 'NOOP%1018s\r\nNOOP%1019s\r\n' '' ''
         printf 'NOOP%1017s\t\r\nNOOP%1018s\t\r\nQUIT\r\n' '' ''
     } >.asked
-    talk <.asked >out
-    [ "$(codes)" = \
-        '220 mail.,250 2.0.0,500 5.5.2,250 2.0.0,500 5.5.2,221 2.0.0' ]
+    tell .asked
+    [ "${codes[*]}" = '250 2.0.0 500 5.5.2 250 2.0.0 500 5.5.2 221 2.0.0' ]
 }
 
 @test "RFC 5321 4.5.3.1.4: a line of 10 MB gets one 500, and the session goes on" {
     serve
     {
         printf 'EHLO me\r\nMAIL FROM:<'
-        head -c 10000000 /dev/zero | tr '\0' a
+        printf %010000000d 0
         printf '@example.org>\r\nNOOP\r\nQUIT\r\n'
     } >.asked
     send_raw <.asked >out
-    [ "$(codes)" = \
-        '220 mail.,250 HELP,500 5.5.2,250 2.0.0,221 2.0.0' ]
+    heard out
+    [ "${codes[*]}" = '250 500 5.5.2 250 2.0.0 221 2.0.0' ]
     # What is thrown away is not kept anywhere: not in the log, even.
-    [ "$(wc -c <log)" -lt 10000 ]
+    IFS= read -r -d '' text <log || :
+    [ ${#text} -lt 10000 ]
 }
 
 @test "RFC 5321 4.5.3.1.4: 10 MB without an end get nothing, and end with the client" {
     serve
-    head -c 10000000 /dev/zero | tr '\0' a | send_raw >out
-    [ "$(cut -c 1-9 out)" = '220 mail.' ]
+    printf %010000000d 0 >long
+    send_raw <long >out
+    heard out
+    [ ${#said[@]} -eq 1 ]
+    [[ $last == '220 mail.'* ]]
     wait_until no_sessions
 }
 
 @test "RFC 5321 4.5.3.1.4: the longest path that may be fits a command line" {
     serve
-    local_part=$(printf %064d 0) label=$(printf %062d 0)
+    label=${xs:0:62}
     # 256 octets with < and >: RFC 5321 4.5.3.1.3.
-    path="<$local_part@$label.$label.$(printf %061d 0).b>"
+    path="<${xs:0:64}@$label.$label.${xs:0:61}.b>"
     [ ${#path} -eq 256 ]
     dialogue <<END
 S: 220 ...
@@ -133,7 +128,7 @@ END
 
 @test "RFC 5321 2.3.8: a bare LF in a longer line gets one 500, at once, and ends the session" {
     serve
-    long=$(printf %02000d 0)
+    long=${xs:0:2000}
     dialogue <<END
 S: 220 ...
 C: HELO me
@@ -143,6 +138,6 @@ S: 500 5.5.2 ...LF...
 E:
 END
     printf 'HELO me\r\nNOOP\n%s\n%s\r\nQUIT\r\n' "$long" "$long" >.asked
-    talk <.asked >out
-    [ "$(codes)" = '220 mail.,250 mail.,500 5.5.2' ]
+    tell .asked
+    [ "${codes[*]}" = '250 500 5.5.2' ]
 }

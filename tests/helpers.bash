@@ -39,6 +39,7 @@
 #                      last reply are $code, too, and its last line is $last.
 #                      All lines, the greeting too, are in the array said, without CR
 #   tell FILE          the same with what is in this file, as it is
+#   heard FILE         sets these from a file that has what a server said
 #   gets CODES LINE...   say the lines in the array before, then these; fail unless
 #                      CODES, one after another, are what these were answered
 #   answers LINE...    print these codes on one line
@@ -376,8 +377,12 @@ ask() {
 }
 
 tell() {
-    local text
     talk "${options[@]}" <"$1" >replies || return
+    heard replies
+}
+
+heard() {
+    local text
     codes=() said=() last='' code=''
     while IFS= read -r text; do
         said+=("${text%$'\r'}")
@@ -388,7 +393,7 @@ tell() {
         *) code=${last:0:3} ;;
         esac
         codes+=("$code")
-    done <replies
+    done <"$1"
     codes=("${codes[@]:1}")
 }
 
