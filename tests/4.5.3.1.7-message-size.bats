@@ -2,6 +2,7 @@
 # How large a message may be: RFC 5321 4.5.3.1.7, and RFC 1870, which says how
 # its size is counted.
 
+# shellcheck disable=SC2034,SC2154
 load helpers
 
 @test "RFC 5321 4.5.3.1.7: a message of exactly -z octets is taken, one more refused" {
@@ -56,18 +57,18 @@ END
 
 @test "RFC 5321 4.5.3.1.7: a refused message leaves nothing, and the session goes on" {
     serve -z 100000
-    head -c 300000 /dev/zero | tr '\0' a >large
     {
-        printf 'EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nRCPT TO:<carol@localhost>\r\nDATA\r\n'
-        cat large && printf '\r\n.\r\n'
+        printf 'EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nRCPT TO:<carol@localhost>\r\n'
+        printf 'DATA\r\n%0300000d\r\n.\r\n' 0
         # The buffers are cleared: RFC 5321 4.1.1.4.
         printf 'RCPT TO:<bob@localhost>\r\nDATA\r\n'
         printf 'MAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\nsmall\r\n.\r\nQUIT\r\n'
     } >.asked
     send_raw <.asked >out
-    [ "$(grep -v ^250- out | cut -c 1-9 | tail -n +7 | tr '\n' ,)" = \
-        '552 5.3.4,503 5.5.1,503 5.5.1,250 2.1.0,250 2.1.5,354 Start,250 2.0.0,221 2.0.0,' ]
-    [ "$(tail -n 1 mail/bob/new/*)" = small ]
+    heard out
+    [ "${codes[*]:5}" = '552 5.3.4 503 5.5.1 503 5.5.1 250 2.1.0 250 2.1.5 354 250 2.0.0 221 2.0.0' ]
+    look mail/bob/new/*
+    [ "$rest" = $'small\n' ]
     files mail 1
 }
 
@@ -75,11 +76,12 @@ END
     serve -z 65536
     {
         printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
-        yes $'RSET\r\nQUIT\r\n..\r' | head -n 15000
+        printf 'RSET\r\nQUIT\r\n..\r\n%.0s' {1..5000}
         printf '.\r\nQUIT\r\n'
     } >.asked
     send_raw <.asked >out
-    [ "$(cut -c 1-9 out | tail -n +4 | tr '\n' ,)" = '250 2.1.5,354 Start,552 5.3.4,221 2.0.0,' ]
+    heard out
+    [ "${codes[*]}" = '250 250 2.1.0 250 2.1.5 354 552 5.3.4 221 2.0.0' ]
     files mail 0
 }
 
@@ -96,21 +98,22 @@ END
     printf '\r\n.\r\nQUIT\r\n' >&8
     exec 8>&-
     wait "$client"
-    [ "$(cut -c 1-9 out | tail -n 2)" = $'552 5.3.4\n221 2.0.0' ]
+    heard out
+    [ "${codes[*]:4}" = '552 5.3.4 221 2.0.0' ]
 }
 
 @test "RFC 5321 4.5.3.1.7: 64K are taken whatever the options" {
-    for options in '' '-z 65536' '-z 26214400' '-s'; do
-        mkdir -p mail/bob
-        {
-            printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
-            printf 'Subject: x\r\n\r\n%065520d\r\n.\r\n' 0
-        } >session
-        # shellcheck disable=SC2086
-        talk $options <session >out
-        [ "$(tail -n 1 out | cut -c 1-9)" = '250 2.0.0' ]
-        [ "$(body mail/bob/new/* | wc -c)" -eq 65521 ]
-        rm -r mail
+    local size
+    mkdir -p mail/bob
+    { printf 'HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
+        printf 'Subject: x\r\n\r\n%065520d\r\n.\r\n' 0; } >session
+    for size in '' '-z 65536' '-z 26214400' '-s'; do
+        read -r -a options <<<"$size"
+        tell session
+        [ "$code" = '250 2.0.0' ]
+        look mail/bob/new/*
+        [ "${#text}" -eq 65521 ]
+        rm mail/bob/new/*
     done
 }
 
@@ -188,7 +191,8 @@ C: QUIT
 S: 221 2.0.0 ...
 END
     mails bob 2
-    [ "$(body "$(grep -l longer mail/bob/new/*)")" = 'and more' ]
+    look "$(grep -l longer mail/bob/new/*)"
+    [ "$text" = $'and more\n' ]
 }
 
 @test "RFC 1870 6.1: a message too large for -z is refused, whatever SIZE= said" {
@@ -196,32 +200,32 @@ END
         printf 'EHLO me\r\nMAIL FROM:<> SIZE=100\r\nRCPT TO:<bob@localhost>\r\nDATA\r\n'
         printf '%070000d\r\n.\r\nQUIT\r\n' 0
     } >.asked
-    talk -z 65536 <.asked >out
-    [ "$(cut -c 1-9 out | tail -n 3 | tr '\n' ,)" = '354 Start,552 5.3.4,221 2.0.0,' ]
+    options=(-z 65536)
+    tell .asked
+    [ "${codes[*]}" = '250 250 2.1.0 250 2.1.5 354 552 5.3.4 221 2.0.0' ]
     files mail 0
 }
 
 @test "RFC 5321 4.5.3.1: the least sizes of all kinds in one session" {
     # 512 octets of command, 255 of domain, 256 of path, 64 of local-part.
-    domain=$(x 80).$(x 80).$(x 93)
-    path="<$(x 64)@$(x 90).$(x 98)>"
-    [ "${#domain} ${#path}" = '255 256' ]
-    noop="NOOP $(x 505)"
+    domain=${xs:0:80}.${xs:0:80}.${xs:0:93}
+    longest="<${xs:0:64}@${xs:0:90}.${xs:0:98}>"
+    [ "${#domain} ${#longest}" = '255 256' ]
     # A text line of 1000 octets with its CRLF, and one with a dot doubled.
-    text=$(x 998)
-    {
-        printf '%s\r\n' "EHLO $domain" "$noop" "MAIL FROM:$path" "RCPT TO:<$(x 64)@localhost>"
-        printf 'RCPT TO:<u%s@localhost>\r\n' {1..99}
-        printf '%s\r\n' DATA 'Subject: least' '' "$text" "..${text#?}"
-        # All in all 65536 octets.
-        for _ in {1..63}; do printf '%s\r\n' "$text"; done
-        printf '%s\r\n' "$(x 516)" . QUIT
-    } >session
-    sed '1,/^DATA/d; /^\.\r$/,$d; s/^\.//' session >message
-    [ "$(wc -c <message)" -eq 65536 ]
-    talk <session >out
-    [ "$(grep -v ^250- out | sed 1,2d | cut -c 1-9 | uniq -c | xargs)" = \
-        '1 250 2.0.0 1 250 2.1.0 100 250 2.1.5 1 354 Start 1 250 2.0.0 1 221 2.0.0' ]
-    [ "$(find mail -path '*/new/*' | wc -l)" -eq 100 ]
-    body mail/u99/new/* | cmp - <(sed '1,/^\r$/d' message | tr -d '\r')
+    lines=('Subject: least' '' "${xs:0:998}" "..${xs:0:997}")
+    for n in {1..99}; do recipients+=("RCPT TO:<u$n@localhost>"); done
+    for _ in {1..63}; do lines+=("${xs:0:998}"); done
+    lines+=("${xs:0:516}")
+    # All in all 65536 octets, one dot more and a line end of two.
+    printf -v wanted '%s\n' "${lines[@]}"
+    wanted=${wanted/$'\n..'/$'\n.'}
+    [ $((${#wanted} + ${#lines[@]})) -eq 65536 ]
+    ask "EHLO $domain" "NOOP ${xs:0:505}" "MAIL FROM:$longest" "RCPT TO:<${xs:0:64}@localhost>" \
+        "${recipients[@]}" DATA "${lines[@]}" . QUIT
+    [ "${codes[*]:0:3}" = '250 250 2.0.0 250 2.1.0' ]
+    count 100 '250 2.1.5'
+    [ "${codes[*]:103}" = '354 250 2.0.0 221 2.0.0' ]
+    files mail 100
+    look mail/u99/new/*
+    [ "$rest" = "$wanted" ]
 }
