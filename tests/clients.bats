@@ -3,6 +3,7 @@
 # attachment of over 5 MB, headers in UTF-8 and lines that begin with dots, and
 # must lie in the mailbox as it was sent, octet for octet. Real readers read it.
 
+# shellcheck disable=SC2154
 load helpers
 
 # At a terminal: see terminal.py.
@@ -15,11 +16,17 @@ letter=${BATS_FILE_TMPDIR-}/letter
 # The one message of this user must be the letter, after two fields of ours,
 # the second of which says so much about the sender and the protocol.
 arrived() { # USER FROM WITH
+    local path received line lines=2 file=("mail/$1/new"/*)
     mails "$1" 1
-    file=$(message "$1")
-    [ "$(head -n 1 "$file")" = "Return-Path: <$2>" ]
-    [[ $(field Received "$file") == "Received: from client.example ([127.0.0.1]) by "*" with $3 id "* ]]
-    sed 1,2d "$file" | LC_ALL=C awk '!on && /^[ \t]/ { next } { on = 1; print }' | cmp - "$letter"
+    {
+        IFS= read -r path && IFS= read -r received
+        while IFS= read -r line && [[ $line == [$' \t']* ]]; do
+            lines=$((lines + 1)) received+=" ${line#?}"
+        done
+    } <"${file[0]}"
+    [ "$path" = "Return-Path: <$2>" ]
+    [[ $received == "Received: from client.example ([127.0.0.1]) by "*" with $3 id "* ]]
+    tail -n "+$((lines + 1))" "${file[0]}" | cmp - "$letter"
 }
 
 @test "curl: a large message with --crlf arrives as it was sent" {
@@ -37,7 +44,7 @@ arrived() { # USER FROM WITH
     printf 'Subject: x\n\ntext\n' | curl -v --mail-from zoe@example.org --mail-rcpt bob@localhost \
         -T - "smtp://127.0.0.1:$PORT/client.example" 2>err || status=$?
     [ "$status" -ne 0 ]
-    grep -q -e '^< 554 5\.6\.0 .*curl --crlf' err
+    holds err $'\n< 554 5.6.0 *curl --crlf'
     files mail 0
 }
 
@@ -47,7 +54,8 @@ arrived() { # USER FROM WITH
     LC_ALL=C.UTF-8 curl -sS --crlf --mail-from zoë@example.org --mail-rcpt jürgen@localhost \
         --mail-rcpt bob@localhost -T "$letter" "smtp://127.0.0.1:$PORT/client.example"
     arrived j%C3%BCrgen zoë@example.org UTF8SMTP
-    [ "$(message j%C3%BCrgen)" -ef "$(message bob)" ]
+    files=(mail/j%C3%BCrgen/new/* mail/bob/new/*)
+    [ "${files[0]}" -ef "${files[1]}" ]
 }
 
 @test "swaks: a large message arrives as it was sent" {
@@ -113,8 +121,10 @@ assert s.verify("bob")[0] == 252 and s.help()
 s.sendmail("", ["bob@localhost"], "Subject: x\n\n.\n")
 s.quit()
 END
-    [ "$(body mail/j%C3%BCrgen/new/*)" = $'.\n..\nZoë' ]
-    [ "$(body mail/bob/new/*)" = . ]
+    look mail/j%C3%BCrgen/new/*
+    [ "$text" = $'.\n..\nZoë\n' ]
+    look mail/bob/new/*
+    [ "$text" = $'.\n' ]
 }
 
 @test "Python mailbox: reads what has come, and finds the attachment" {
@@ -142,7 +152,8 @@ message.add_flag("S")
 mailbox.Maildir("mail/bob")[key] = message
 END
     mails bob 0
-    [[ $(echo mail/bob/cur/*) == *:2,S ]]
+    files=(mail/bob/cur/*)
+    [[ ${files[0]} == *:2,S ]]
 }
 
 @test "mutt: reads what has come" {
@@ -156,8 +167,9 @@ END
     TERM=vt100 HOME=$PWD LC_ALL=C.UTF-8 typed mutt -n -F muttrc -f mail/bob -e "$keys" \
         <<<'E: and ends' >screen
     grep -q 'Gruss aus mutt' screen
-    [ "$(tail -n 2 piped)" = $'.\nthe text' ]
+    holds piped $'\n.\nthe text\n'
     # It is read now.
     mails bob 0
-    [[ $(echo mail/bob/cur/*) == *:2,*S* ]]
+    files=(mail/bob/cur/*)
+    [[ ${files[0]} == *:2,*S* ]]
 }

@@ -128,8 +128,8 @@ END
 
 @test "walkthrough.md: TLS from socat, and openssl s_client to talk to it" {
     need socat openssl
-    openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=mail.example.com -days 1 \
-        -keyout mail.pem -out cert 2>/dev/null
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 \
+        -subj /CN=mail.example.com -keyout mail.pem -out cert 2>/dev/null
     cat cert >>mail.pem
     blocks bash >given
     [ "$(sed -n 2p given)" = '# /usr/local/bin/smtps-session' ]
