@@ -97,14 +97,13 @@ typed_commands() {
     # Type a line at each COMMAND, on a terminal; what must come over the wire is
     # the first word of a line here, the command the rest.
     cat >type.py <<'END'
-import os, pty, select, socket, subprocess, sys
+import os, pty, socket, subprocess, sys
 socket.setdefaulttimeout(10)
 for wanted, *command in map(str.split, sys.stdin):
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = str(listener.getsockname()[1])
-    keyboard, terminal = pty.openpty()
-    client = subprocess.Popen([word.replace("2525", port) for word in command],
-                              stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    listener, (keyboard, terminal) = socket.create_server(("127.0.0.1", 0)), pty.openpty()
+    command = [word.replace("2525", str(listener.getsockname()[1])) for word in command]
+    client = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal,
+                              start_new_session=True)
     connection = listener.accept()[0]
     connection.sendall(b"220 hello\r\n")
     while b"220" not in os.read(keyboard, 1000):
@@ -112,9 +111,7 @@ for wanted, *command in map(str.split, sys.stdin):
     os.write(keyboard, b"NOOP\n")
     got = connection.makefile("rb").readline()
     client.kill()
-    client.wait()
-    if got != {"LF": b"NOOP\n", "CRLF": b"NOOP\r\n"}[wanted]:
-        sys.exit(f"{wanted} by {command}: {got}")
+    assert got == {"LF": b"NOOP\n", "CRLF": b"NOOP\r\n"}[wanted], (wanted, command, got)
 END
     typed_commands >commands
     [ -s commands ] || skip 'none of the programs is installed'
@@ -277,7 +274,8 @@ require('nodemailer').$(cell nodemailer)
   .sendMail({ from: 'me@example.org', to: 'bob@example.com', text: 'Hello.' })
 END
     if holds said "Cannot find module 'nodemailer'"; then skip 'nodemailer is not installed'; fi
-    cat said && [ "${status-0}" -eq 0 ]
+    cat said
+    [ "${status-0}" -eq 0 ]
     came
 }
 
@@ -295,7 +293,8 @@ $(cell PHPMailer)
 \$m->send();
 END
     if holds said 'PHPMailer is not'; then skip 'PHPMailer is not installed'; fi
-    cat said && [ "${status-0}" -eq 0 ]
+    cat said
+    [ "${status-0}" -eq 0 ]
     came
 }
 
