@@ -86,20 +86,33 @@ END
 }
 
 @test "edits: one that does not fit exactly once, and there, is refused" {
-    misfit() { # COMPLAINT EDIT
-        printf '%s\n' "${@:2}" >edits
-        run edits apply old.c edits
-        [ "$status" -eq 1 ] || { echo "taken: $2" && return 1; }
-        [[ $output = *"$1"* ]] || { echo "said: $output" && return 1; }
-    }
-    misfit 'there is no goodbye' 'in goodbye:' '-    hello();'
-    misfit '0 times in hello' 'in hello:' '-    hello();'
-    misfit '2 times in hello' 'in hello:' '-    puts("hello");'
-    misfit '2 times in the file' 'in the file:' '-    puts("world");'
-    misfit '0 times in main' 'in main:' '+    puts("somewhere");'
-    misfit 'two edits change' 'in main:' '-    hello();' 'without main:'
-    misfit 'each line begins with' 'in main:' 'hello();'
-    misfit 'before the first heading' 'hello();' 'in main:' '-    hello();'
+    misfits=(
+        'there is no goodbye' $'in goodbye:\n-    hello();'
+        '0 times in hello' $'in hello:\n-    hello();'
+        '2 times in hello' $'in hello:\n-    puts("hello");'
+        '2 times in the file' $'in the file:\n-    puts("world");'
+        '0 times in main' $'in main:\n+    puts("somewhere");'
+        'two edits change' $'in main:\n-    hello();\nwithout main:'
+        'each line begins with' $'in main:\nhello();'
+        'before the first heading' $'hello();\nin main:\n-    hello();'
+    )
+    py "$ROOT/tests" "${misfits[@]}" <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import edits
+old = edits.read("old.c").split("\n")
+for complaint, edit in zip(sys.argv[2::2], sys.argv[3::2]):
+    try:
+        edits.apply(old, edits.parse(edit + "\n"))
+        sys.exit("taken: " + edit)
+    except edits.Misfit as why:
+        assert complaint in str(why), why
+END
+    # From the shell it is one line, and the status.
+    printf '%s\n' "${misfits[1]}" >edits
+    run -1 edits apply old.c edits
+    [[ $output == *"edits.py: "*"${misfits[0]}"* ]]
 }
 
 @test "edits: each mutant fits, and the test that shall notice it is there" {
@@ -107,8 +120,15 @@ END
 }
 
 @test "edits: each solution of an exercise fits" {
-    for solution in "$ROOT"/tests/exercises/*/solution.txt; do
-        edits apply "$ROOT/smtpd.c" "$solution" >solved.c
-        run ! diff -q "$ROOT/smtpd.c" solved.c
-    done
+    py "$ROOT/tests" "$ROOT"/tests/exercises/*/solution.txt <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import edits
+source = edits.read(sys.argv[1] + "/../smtpd.c")
+for solution in sys.argv[2:]:
+    print(solution)
+    solved = "\n".join(edits.apply(source.split("\n"), edits.parse(edits.read(solution))))
+    assert solved != source
+END
 }
