@@ -144,7 +144,8 @@ def pour(octets, *options, **environment):
 def started(log, reader, *options, **streams):
     """A server that logs there, to be read here: and from now on clients go to it."""
     server = subprocess.Popen([COMMAND[0], '-p', '0', '-l', LOCALHOST, '-m', 'mail', *options],
-                              stdin=subprocess.DEVNULL, stderr=log, **streams)
+                              stderr=log, **{'stdin': subprocess.DEVNULL, **streams})
+    assert select.select([reader], [], [], 10)[0], 'the server says nothing'
     os.environ['PORT'] = re.search(rb'port (\d+)', os.read(reader, 4096))[1].decode()
     return server
 
