@@ -779,7 +779,8 @@ static const char *cmd_help(struct session *s, const char *arg)
         reply(s, "214-2.0.0 This is smtpd " VERSION ". You can say now:");
         for (size_t i = 0; i < COMMANDS; i++)
             if ((commands[i].states & IN(state_of(s))) != 0 &&
-                find_command(commands[i].syntax) != NULL)
+                (commands[i].run != cmd_auth ||
+                 (options.auth && s->extended && !s->authenticated)))
                 reply(s, "214-2.0.0 %s", commands[i].syntax);
         reply(s, "214 2.0.0 HELP and a verb tells more");
         return NULL;
@@ -1652,7 +1653,7 @@ static void become_hook(const struct session *s)
     file_path(file, s, 0, "tmp");
     in = open(file, O_RDONLY | O_CLOEXEC);
     if (options.to_syslog)      /* because standard error is the client */
-        out = open("/dev/null", O_WRONLY);
+        out = open("/dev/null", O_WRONLY | O_CLOEXEC);
     for (size_t i = 0; i < s->transaction.recipients; i++)
         argv[4 + i] = s->transaction.forward_path[i].path;
     signal(SIGPIPE, SIG_DFL);
@@ -1682,10 +1683,9 @@ static int run_hook(const struct session *s)
     } while (ended == -1 && errno == EINTR && now() < deadline);
     if (ended == -1) {
         kill(-pid, SIGKILL);
-        waitpid(pid, &status, 0);       /* at most until on_signal()'s alarm */
-        return -1;
+        ended = waitpid(pid, &status, 0);   /* at most until on_signal()'s alarm */
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return ended == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* Log what became of the message, a line for each recipient. */

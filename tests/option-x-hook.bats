@@ -161,6 +161,7 @@ a@example.org, 2001:db8::7' ]
     printf '%s\r\n' 'HELO me' "${LETTER[@]}" QUIT >letter
     for kind in unix ipv4; do
         INPUT=letter "$PYTHON" -I "$ROOT/tests/inetd.py" "$kind" same -x 'echo LEAK; echo LEAK >&2
+            for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || : >../leak; done
             [ /dev/stdout -ef /dev/null ] || : >../leak; exit 99' -- "$SMTPD" -i >>out
     done
     holds out $'\n250 2.0.0 Message taken*\n250 2.0.0 Message taken'

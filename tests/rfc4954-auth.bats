@@ -189,11 +189,15 @@ END
     lacks replies 'AUTH '
 }
 
-@test "RFC 5321 4.1.1.8: with -a, HELP lists AUTH after EHLO and explains it" {
+@test "RFC 5321 4.1.1.8: with -a, HELP explains AUTH, and lists it while it can be said" {
     gets '214 2.0.0 214 2.0.0' HELP 'HELP AUTH'
     # In the list, and where it is explained.
     holds replies $'\r\n214-2.0.0 AUTH mechanism \[response]\r\n*\r\n214-2.0.0 AUTH mechanism \[response]\r\n'
     [[ $last == '214 2.0.0 '*'RFC 4954 4' ]]
+    # Where AUTH would be refused, the list is without it.
+    before=()
+    gets '250 214 2.0.0 250 235 2.7.0 214 2.0.0' 'HELO me' HELP 'EHLO me' "AUTH PLAIN $plain" HELP
+    lacks replies 'AUTH mechanism'
 }
 
 @test "RFC 4954 5: MAIL takes AUTH= with any value, with -a after EHLO and only then" {
