@@ -779,8 +779,8 @@ static const char *cmd_help(struct session *s, const char *arg)
         reply(s, "214-2.0.0 This is smtpd " VERSION ". You can say now:");
         for (size_t i = 0; i < COMMANDS; i++)
             if ((commands[i].states & IN(state_of(s))) != 0 &&
-                (commands[i].run != cmd_auth ||
-                 (options.auth && s->extended && !s->authenticated)))
+                find_command(commands[i].syntax) != NULL &&
+                (commands[i].run != cmd_auth || (s->extended && !s->authenticated)))
                 reply(s, "214-2.0.0 %s", commands[i].syntax);
         reply(s, "214 2.0.0 HELP and a verb tells more");
         return NULL;
