@@ -156,7 +156,7 @@ enum {
     MAX_LOG_LINE = 1280,        /* octets of one line of the log, escaped */
     LOG_SECONDS = 1,            /* that writing a line of the log may take */
     LOG_SILENCE = 10,           /* seconds of no log after one took longer */
-    MAX_SHOWN = 50              /* lines of one message that -v shows */
+    MAX_SHOWN = 50              /* lines of a message that -v shows, or pieces */
 };
 
 /* ------------------------------------------------------------------------
