@@ -191,6 +191,7 @@ END
     traced -o trace -e inject='?link,?linkat:signal=KILL' -- || :
     compgen -G 'mail/*/tmp/*'
     talk <input >replies
+    holds replies $'\n250 2.0.0 '
     mails bob 1 carol 1
 }
 
