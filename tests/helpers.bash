@@ -100,6 +100,16 @@ if [ -z "${BATS_ENABLE_TIMING-}" ]; then
     get_mills_since_epoch() { :; }
 fi
 
+# bats writes down before each command of a test where it stands, which costs more than
+# the command. It is enough to do so where one fails.
+if declare -F bats_capture_stack_trace >/dev/null; then
+    bats_error_trap() {
+        bats_check_status_from_trap
+        [ -n "$BATS_DEBUG_LAST_STACK_TRACE_IS_VALID" ] || bats_capture_stack_trace
+        BATS_DEBUG_LAST_STACK_TRACE_IS_VALID=1
+    }
+fi
+
 # What ask, gets, answers and table use.
 options=() before=()
 
@@ -107,9 +117,8 @@ xs=x
 for _ in {1..13}; do xs+=$xs; done
 
 setup() {
-    # bats' trap for each command is slow: it is for the test's own, not for those
-    # of the functions that it calls.
-    set +T
+    trap - DEBUG
+    BATS_DEBUG_LAST_STACK_TRACE=() BATS_DEBUG_LASTLAST_STACK_TRACE=()
     cd "$BATS_TEST_TMPDIR" || return
     SERVERS=
     # Made once for a file of tests: two pipes for dialogue, and one in which
@@ -607,7 +616,14 @@ field() {
 
 py() { "$PYTHON" -IS - "$@"; }
 
-pieces() { "$PYTHON" -EsSB "$ROOT/tests/pieces.py" "$@"; }
+# Imported, not run, so that Python compiles it once, and not once a test.
+pieces() {
+    "$PYTHON" -EsS -X "pycache_prefix=${results:-$BATS_RUN_TMPDIR}/python" -c '
+import os, sys
+sys.path.insert(0, os.environ["ROOT"] + "/tests")
+from pieces import run
+run({})' "$@"
+}
 
 need() {
     local each

@@ -1,7 +1,7 @@
 """What the Python programs in the tests share: clients that decide which octets
 the server reads together, that stand still or leave, and what is made of replies.
 
-pieces.py is run by the function of that name in helpers: it reads a program from
+pieces.py is imported by the function pieces in helpers: that reads a program from
 standard input, and runs it with all the names of this file."""
 import fcntl, glob, os, re, select, socket, struct, subprocess, sys, termios, threading, time
 
@@ -338,7 +338,3 @@ def served(user='bob'):
 
 def alone():
     same(children(), [], 'the children of the server')
-
-
-if __name__ == '__main__':
-    run({})
