@@ -118,6 +118,7 @@ for _ in {1..13}; do xs+=$xs; done
 
 setup() {
     trap - DEBUG
+    # shellcheck disable=SC2034
     BATS_DEBUG_LAST_STACK_TRACE=() BATS_DEBUG_LASTLAST_STACK_TRACE=()
     cd "$BATS_TEST_TMPDIR" || return
     SERVERS=
